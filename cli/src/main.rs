@@ -1,0 +1,2 @@
+//! The onetrace command.
+fn main() {}

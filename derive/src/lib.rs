@@ -1,0 +1,103 @@
+//! `#[derive(Tree)]` for [onetrace](https://docs.rs/onetrace): a struct of tensors is a tree.
+
+use proc_macro2::TokenStream;
+use quote::quote;
+use syn::spanned::Spanned;
+use syn::{Data, DeriveInput, Error, Field, Index, Member, parse_macro_input, parse_quote};
+
+/// Implements `onetrace::tree::Tree` for a struct.
+///
+/// Every field must be a tree itself, or be marked `#[tree(static)]`: then it is not traced, is
+/// copied along, must be `Clone + Debug`, and is part of the structure of the tree.
+#[proc_macro_derive(Tree, attributes(tree))]
+pub fn derive_tree(input: proc_macro::TokenStream) -> proc_macro::TokenStream {
+    let input = parse_macro_input!(input as DeriveInput);
+    expand(input).unwrap_or_else(Error::into_compile_error).into()
+}
+
+fn expand(mut input: DeriveInput) -> Result<TokenStream, Error> {
+    let fields = match &input.data {
+        Data::Struct(data) => data.fields.clone(),
+        Data::Enum(data) => return Err(only_structs(data.enum_token.span())),
+        Data::Union(data) => return Err(only_structs(data.union_token.span())),
+    };
+
+    let mut visits = Vec::new();
+    let mut maps = Vec::new();
+    for (index, field) in fields.iter().enumerate() {
+        let (member, key) = match &field.ident {
+            Some(name) => {
+                let text = name.to_string();
+                let text = text.trim_start_matches("r#");
+                (Member::Named(name.clone()), quote!(::onetrace::tree::Key::Field(#text)))
+            }
+            None => (
+                Member::Unnamed(Index::from(index)),
+                quote!(::onetrace::tree::Key::Index(#index)),
+            ),
+        };
+        if is_static(field)? {
+            visits.push(quote!(
+                path.with(#key, |path| f(path, ::onetrace::tree::Node::Static(&self.#member)));
+            ));
+            maps.push(quote!(#member: ::core::clone::Clone::clone(&self.#member)));
+        } else {
+            let ty = &field.ty;
+            visits.push(quote!(
+                path.with(#key, |path| <#ty as ::onetrace::tree::Tree>::visit(&self.#member, path, f));
+            ));
+            maps.push(quote!(
+                #member: path.with(#key, |path| <#ty as ::onetrace::tree::Tree>::map(&self.#member, path, f))
+            ));
+        }
+    }
+
+    for parameter in input.generics.type_params_mut() {
+        parameter.bounds.push(parse_quote!(::onetrace::tree::Tree));
+    }
+    let name = &input.ident;
+    let (impl_generics, type_generics, where_clause) = input.generics.split_for_impl();
+    Ok(quote! {
+        #[automatically_derived]
+        impl #impl_generics ::onetrace::tree::Tree for #name #type_generics #where_clause {
+            #[allow(unused_variables, reason = "a struct may have no field")]
+            fn visit<'tree>(
+                &'tree self,
+                path: &mut ::onetrace::tree::Path,
+                f: &mut dyn ::core::ops::FnMut(&::onetrace::tree::Path, ::onetrace::tree::Node<'tree>),
+            ) {
+                #(#visits)*
+            }
+
+            #[allow(unused_variables, reason = "a struct may have no field")]
+            fn map(
+                &self,
+                path: &mut ::onetrace::tree::Path,
+                f: &mut dyn ::core::ops::FnMut(
+                    &::onetrace::tree::Path,
+                    &::onetrace::Tensor,
+                ) -> ::onetrace::Tensor,
+            ) -> Self {
+                #name { #(#maps),* }
+            }
+        }
+    })
+}
+
+fn only_structs(span: proc_macro2::Span) -> Error {
+    Error::new(span, "Tree can be derived for structs only: which leaves an enum has depends on its value")
+}
+
+/// Whether a field carries `#[tree(static)]`; any other `#[tree(..)]` is a mistake.
+fn is_static(field: &Field) -> Result<bool, Error> {
+    let mut found = false;
+    for attribute in field.attrs.iter().filter(|a| a.path().is_ident("tree")) {
+        let argument: TokenStream = attribute.parse_args()?;
+        if argument.to_string() != "static" {
+            return Err(Error::new(argument.span(), "the one attribute is #[tree(static)]"));
+        }
+        found = true;
+    }
+    Ok(found)
+}
+

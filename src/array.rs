@@ -1,0 +1,145 @@
+//! Concrete arrays: data on the host, on devices, or on both.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use xla::PjRtBuffer;
+
+use crate::aval::Aval;
+use crate::device::Device;
+use crate::error::{Error, ErrorKind, Location, Result};
+use crate::host::HostArray;
+use crate::lower::element_type;
+
+/// The data of a concrete tensor.
+///
+/// Data that was made on the host belongs to no device yet: it goes to the device of the first
+/// computation that needs it there. Data that a computation made stays on its device until it is
+/// read.
+pub(crate) struct Array {
+    id: u64,
+    name: String,
+    data: Arc<Data>,
+}
+
+struct Data {
+    aval: Aval,
+    /// The device of the computation that made the data; none if it was made on the host.
+    home: Option<Device>,
+    host: OnceLock<Arc<HostArray>>,
+    buffers: Mutex<Buffers>,
+}
+
+enum Buffers {
+    Live(Vec<(Device, Arc<PjRtBuffer>)>),
+    /// The memory was given to the computation that was called here.
+    Donated(Location),
+}
+
+impl Array {
+    fn new(name: &str, data: Arc<Data>) -> Array {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Array { id: NEXT.fetch_add(1, Ordering::Relaxed), name: name.to_owned(), data }
+    }
+
+    pub fn from_host(host: HostArray, name: &str) -> Array {
+        let data = Data {
+            aval: host.aval.clone(),
+            home: None,
+            host: OnceLock::from(Arc::new(host)),
+            buffers: Mutex::new(Buffers::Live(Vec::new())),
+        };
+        Array::new(name, Arc::new(data))
+    }
+
+    pub fn from_buffer(buffer: PjRtBuffer, aval: Aval, device: &Device) -> Array {
+        let data = Data {
+            aval,
+            home: Some(device.clone()),
+            host: OnceLock::new(),
+            buffers: Mutex::new(Buffers::Live(vec![(device.clone(), Arc::new(buffer))])),
+        };
+        Array::new("", Arc::new(data))
+    }
+
+    /// The same data under another name.
+    pub fn renamed(&self, name: &str) -> Array {
+        Array::new(name, self.data.clone())
+    }
+
+    /// What tells this array from every other one of the process.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub fn aval(&self) -> &Aval {
+        &self.data.aval
+    }
+
+    /// The device the data belongs to, if it belongs to one.
+    pub fn home(&self) -> Option<&Device> {
+        self.data.home.as_ref()
+    }
+
+    /// The data on the host, copied from a device the first time.
+    pub fn to_host(&self) -> Result<Arc<HostArray>> {
+        if let Some(host) = self.data.host.get() {
+            self.live()?;
+            return Ok(host.clone());
+        }
+        let buffer = match self.live()?.into_iter().next() {
+            Some((_, buffer)) => buffer,
+            None => return Err(Error::new(ErrorKind::Device, "the data is on no device")),
+        };
+        let aval = self.aval().clone();
+        let mut bytes = vec![0; aval.byte_size().unwrap_or(0)];
+        if !bytes.is_empty() {
+            buffer.to_literal_sync()?.copy_untyped_to(&mut bytes)?;
+        }
+        Ok(self.data.host.get_or_init(|| Arc::new(HostArray { aval, bytes })).clone())
+    }
+
+    /// The data on `device`, copied from the host the first time.
+    pub fn on_device(&self, device: &Device) -> Result<Arc<PjRtBuffer>> {
+        let found = self.live()?.into_iter().find(|(d, _)| d == device);
+        if let Some((_, buffer)) = found {
+            return Ok(buffer);
+        }
+        let host = self.to_host()?;
+        let buffer = Arc::new(device.client().buffer_from_host_raw_bytes(
+            element_type(host.aval.dtype),
+            &host.bytes,
+            &host.aval.shape,
+            device.pjrt_device().as_ref(),
+        )?);
+        if let Buffers::Live(buffers) = &mut *self.buffers() {
+            buffers.push((device.clone(), buffer.clone()));
+        }
+        Ok(buffer)
+    }
+
+    /// Marks the memory as given away by the call at `location`.
+    pub fn donate(&self, location: Location) {
+        *self.buffers() = Buffers::Donated(location);
+    }
+
+    fn buffers(&self) -> std::sync::MutexGuard<'_, Buffers> {
+        // The data is valid at every moment, so a panic of another thread leaves nothing half done.
+        self.data.buffers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn live(&self) -> Result<Vec<(Device, Arc<PjRtBuffer>)>> {
+        match &*self.buffers() {
+            Buffers::Live(buffers) => Ok(buffers.clone()),
+            Buffers::Donated(location) => Err(Error::argument(format!(
+                "a tensor of type {} was used after its memory was donated to the call at \
+                 {location}: use what that call returned, or do not donate this argument",
+                self.aval(),
+            ))),
+        }
+    }
+}

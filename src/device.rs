@@ -1,0 +1,91 @@
+//! Devices: where compiled programs run.
+
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
+use xla::{PjRtClient, PjRtDevice};
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// A device of a PJRT client. Cheap to clone.
+///
+/// # Examples
+/// ```
+/// use onetrace::Device;
+/// let device: Device = "cpu".parse()?;
+/// assert_eq!(device, Device::cpu()?);
+/// assert_eq!(device.platform(), "cpu");
+/// # Ok::<(), onetrace::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Device(Arc<Inner>);
+
+struct Inner {
+    client: PjRtClient,
+    platform: String,
+}
+
+impl Device {
+    /// The CPU. The client is made once for the process; compiled programs use all its cores.
+    ///
+    /// # Errors
+    /// If XLA cannot start its CPU client.
+    pub fn cpu() -> Result<Device> {
+        static CPU: OnceLock<Result<Device>> = OnceLock::new();
+        let make = || {
+            let client = PjRtClient::cpu()?;
+            let platform = client.platform_name().to_lowercase();
+            Ok(Device(Arc::new(Inner { client, platform })))
+        };
+        CPU.get_or_init(make).clone()
+    }
+
+    /// The name of the platform in lower case, such as `cpu`.
+    pub fn platform(&self) -> &str {
+        &self.0.platform
+    }
+
+    pub(crate) fn client(&self) -> &PjRtClient {
+        &self.0.client
+    }
+
+    /// The device within its client; none stands for the client's first.
+    pub(crate) fn pjrt_device(&self) -> Option<PjRtDevice<'_>> {
+        None
+    }
+}
+
+impl PartialEq for Device {
+    fn eq(&self, other: &Device) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Device {}
+
+impl fmt::Debug for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.platform())
+    }
+}
+
+impl fmt::Display for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.platform())
+    }
+}
+
+impl std::str::FromStr for Device {
+    type Err = Error;
+
+    /// The device that a command line names.
+    fn from_str(name: &str) -> Result<Device> {
+        match name {
+            "cpu" => Device::cpu(),
+            _ => Err(Error::new(
+                ErrorKind::Device,
+                format!("device: {name:?} is not a device that this build knows; known: cpu"),
+            )),
+        }
+    }
+}

@@ -1,0 +1,253 @@
+//! The intermediate representation: what a trace records.
+//!
+//! A [`Func`] is closed, in single static assignment form, and holds its equations in the order in
+//! which they were recorded, so that every value is defined before it is used. Operations that own
+//! functions (a `scan` its body) hold them as attributes, and such a region sees values of the
+//! function around it only through its parameters. Values are indices into an arena, a `u32` each:
+//! they are cheap to copy, order by definition, and cannot dangle as long as they stay with their
+//! function.
+//!
+//! The text form is made by [`print`] and read back by [`parse`]:
+//!
+//! ```text
+//! func @main(%0 "x": f32[4]) -> (f32[4]) {
+//!   %1: f32[4] = tanh %0
+//!   %2: f32[4] = mul %0 %1
+//!   return %2
+//! }
+//! ```
+//!
+//! The grammar, in full (`*` any number, `?` optional):
+//!
+//! ```text
+//! func     = "func @" name "(" param,* ")" "->" "(" aval,* ")" "{" equation* "return" value,* "}"
+//! param    = value string? ":" aval
+//! equation = (value ":" aval),* "=" operation ("{" (name "=" attribute),* "}")? value*
+//! aval     = dtype "[" integer,* "]"
+//! value    = "%" integer
+//! ```
+
+pub mod check;
+pub mod parse;
+pub mod print;
+
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use crate::aval::Aval;
+use crate::error::Location;
+use crate::ops::Op;
+
+/// A value of a [`Func`]: a parameter, or an output of an equation.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
+pub struct Value(u32);
+
+impl Value {
+    /// The position in the arena of the function's values.
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+
+    pub(crate) fn from_index(index: usize) -> Value {
+        Value(u32::try_from(index).expect("a function has fewer than 2^32 values"))
+    }
+}
+
+/// Where an equation comes from. It is not part of what the equation means: two equations that
+/// differ only in it are equal.
+#[derive(Clone, Debug, Default)]
+pub struct Source {
+    /// The call in the user's code that recorded the equation.
+    pub location: Option<Location>,
+    /// The scopes that were open, such as `gru_cell/dense_i`; empty outside any.
+    pub scope: Option<Arc<str>>,
+}
+
+impl PartialEq for Source {
+    fn eq(&self, _: &Source) -> bool {
+        true
+    }
+}
+
+impl Eq for Source {}
+
+impl Hash for Source {
+    fn hash<H: Hasher>(&self, _: &mut H) {}
+}
+
+/// One operation applied to values.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Equation {
+    pub(crate) op: Op,
+    pub(crate) inputs: Vec<Value>,
+    pub(crate) outputs: Vec<Value>,
+    pub(crate) source: Source,
+}
+
+impl Equation {
+    /// The name of the operation, as printed.
+    pub fn name(&self) -> &'static str {
+        self.op.rules().name()
+    }
+
+    /// The values the operation is applied to.
+    pub fn inputs(&self) -> &[Value] {
+        &self.inputs
+    }
+
+    /// The values the operation defines.
+    pub fn outputs(&self) -> &[Value] {
+        &self.outputs
+    }
+
+    /// Where the equation comes from.
+    pub fn source(&self) -> &Source {
+        &self.source
+    }
+
+    /// The functions that the operation owns: the body of a `scan`, the branches of a `cond`.
+    pub fn regions(&self) -> Vec<&Func> {
+        self.op.rules().regions()
+    }
+}
+
+/// A parameter of a [`Func`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Param {
+    pub(crate) value: Value,
+    /// The path of the argument it stands for, such as `cell.dense_i.kernel`; may be empty.
+    pub(crate) name: String,
+}
+
+/// A closed function; see the [module](self).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Func {
+    name: String,
+    values: Vec<Aval>,
+    params: Vec<Param>,
+    equations: Vec<Equation>,
+    results: Vec<Value>,
+}
+
+impl Func {
+    /// The name, a valid identifier.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The dtype and shape of a value of this function.
+    pub fn aval(&self, value: Value) -> &Aval {
+        &self.values[value.index()]
+    }
+
+    /// The number of values: parameters and outputs of equations.
+    pub fn value_count(&self) -> usize {
+        self.values.len()
+    }
+
+    /// The parameters, in order, with their names.
+    pub fn params(&self) -> impl ExactSizeIterator<Item = (Value, &str)> {
+        self.params.iter().map(|p| (p.value, p.name.as_str()))
+    }
+
+    /// The types of the parameters.
+    pub fn param_avals(&self) -> Vec<&Aval> {
+        self.params.iter().map(|p| self.aval(p.value)).collect()
+    }
+
+    /// The equations, in an order in which every value is defined before it is used.
+    pub fn equations(&self) -> &[Equation] {
+        &self.equations
+    }
+
+    /// The values the function returns.
+    pub fn results(&self) -> &[Value] {
+        &self.results
+    }
+
+    /// The types of the results.
+    pub fn result_avals(&self) -> Vec<Aval> {
+        self.results.iter().map(|&v| self.aval(v).clone()).collect()
+    }
+
+    /// The number of equations, those of all regions included.
+    pub fn equation_count(&self) -> usize {
+        let nested = |e: &Equation| e.regions().iter().map(|f| f.equation_count()).sum::<usize>();
+        self.equations.iter().map(|e| 1 + nested(e)).sum()
+    }
+}
+
+/// Builds a [`Func`], equation by equation.
+///
+/// Parameters may be added at any time; [`finish`](FuncBuilder::finish) numbers the values anew,
+/// parameters first, so that two functions that do the same are equal.
+pub(crate) struct FuncBuilder {
+    values: Vec<Aval>,
+    equations: Vec<Equation>,
+}
+
+impl FuncBuilder {
+    pub fn new() -> FuncBuilder {
+        FuncBuilder { values: Vec::new(), equations: Vec::new() }
+    }
+
+    pub fn aval(&self, value: Value) -> &Aval {
+        &self.values[value.index()]
+    }
+
+    /// A value that no equation defines: [`finish`](FuncBuilder::finish) must be told that it is a
+    /// parameter.
+    pub fn param(&mut self, aval: Aval) -> Value {
+        self.values.push(aval);
+        Value::from_index(self.values.len() - 1)
+    }
+
+    /// Records an equation whose outputs have the types `outputs`, as inferred by the operation.
+    pub fn equation(
+        &mut self,
+        op: Op,
+        inputs: Vec<Value>,
+        outputs: Vec<Aval>,
+        source: Source,
+    ) -> Vec<Value> {
+        let outputs: Vec<Value> = outputs.into_iter().map(|aval| self.param(aval)).collect();
+        self.equations.push(Equation { op, inputs, outputs: outputs.clone(), source });
+        outputs
+    }
+
+    pub fn finish(self, name: &str, params: Vec<Param>, results: Vec<Value>) -> Func {
+        let mut order = Vec::with_capacity(self.values.len());
+        order.extend(params.iter().map(|p| p.value));
+        order.extend(self.equations.iter().flat_map(|e| e.outputs.iter().copied()));
+        let mut renumbered = vec![None; self.values.len()];
+        for (new, old) in order.iter().enumerate() {
+            renumbered[old.index()] = Some(Value::from_index(new));
+        }
+        let new = |old: &Value| renumbered[old.index()].expect("a value used is a value defined");
+        let equation = |e: Equation| Equation {
+            inputs: e.inputs.iter().map(new).collect(),
+            outputs: e.outputs.iter().map(new).collect(),
+            ..e
+        };
+        let func = Func {
+            name: identifier(name),
+            values: order.iter().map(|v| self.values[v.index()].clone()).collect(),
+            params: params.into_iter().map(|p| Param { value: new(&p.value), ..p }).collect(),
+            results: results.iter().map(new).collect(),
+            equations: self.equations.into_iter().map(equation).collect(),
+        };
+        if cfg!(debug_assertions)
+            && let Err(error) = check::check(&func)
+        {
+            panic!("a function that was just built is not well formed: {error}\n{func}");
+        }
+        func
+    }
+}
+
+/// `name` with everything replaced that an identifier of the IR or of HLO cannot hold.
+pub(crate) fn identifier(name: &str) -> String {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '.';
+    let name: String = name.chars().map(|c| if allowed(c) { c } else { '_' }).collect();
+    if name.is_empty() { "func".into() } else { name }
+}

@@ -1,0 +1,376 @@
+//! `jit`: a closure becomes a program that XLA compiles, once for each type of its arguments.
+
+use std::borrow::Borrow;
+use std::collections::HashMap;
+use std::marker::PhantomData;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use xla::{HloModuleProto, XlaComputation};
+
+use crate::array::Array;
+use crate::aval::Aval;
+use crate::device::Device;
+use crate::error::{Error, Location, Result};
+use crate::execute::{Executable, common_device};
+use crate::ir::Func;
+use crate::ir::print;
+use crate::lower;
+use crate::ops::call;
+use crate::ops::control::prefixed;
+use crate::tensor::Tensor;
+use crate::trace::{self, Captures, Kind};
+use crate::tree::{self, Key, Structure, Tree};
+
+/// Makes a function of a closure that is traced, compiled and then only run; `jax.jit`.
+///
+/// The closure takes one [tree](crate::tree) (a tuple, where there are several arguments) and
+/// returns one. It runs once for each type of arguments (their dtypes, shapes and structure), on
+/// traced tensors. A tensor it captures becomes a constant of the program; see
+/// [`captures_as_arguments`](Jit::captures_as_arguments).
+///
+/// # Examples
+/// ```
+/// use onetrace::prelude::*;
+/// let norm = jit(|(x, y): (Tensor, Tensor)| (&x * &x + &y * &y).sqrt());
+/// let (x, y) = (Tensor::new(&[3.0f32], [1]), Tensor::new(&[4.0f32], [1]));
+/// assert_eq!(norm.call((x, y))?.to_vec::<f32>()?, [5.0]);
+/// # Ok::<(), onetrace::Error>(())
+/// ```
+pub fn jit<A: Tree, R: Tree, F: Fn(A) -> R>(f: F) -> Jit<A, R, F> {
+    Jit {
+        f,
+        name: "main".to_owned(),
+        captures: Captures::Constants,
+        donated: Vec::new(),
+        compiled: Mutex::new(HashMap::new()),
+        arguments: PhantomData,
+    }
+}
+
+/// A function that [`jit`] made. It can be shared between threads if the closure can.
+pub struct Jit<A, R, F> {
+    f: F,
+    name: String,
+    captures: Captures,
+    donated: Vec<usize>,
+    compiled: Mutex<HashMap<Signature, Arc<Compiled<A, R>>>>,
+    arguments: PhantomData<fn(A) -> R>,
+}
+
+/// What a compiled program is for: all that a trace can depend on.
+#[derive(PartialEq, Eq, Hash)]
+struct Signature {
+    avals: Vec<Aval>,
+    structure: Structure,
+    /// The platform and position of the device, as printed.
+    device: String,
+}
+
+impl<A: Tree, R: Tree, F: Fn(A) -> R> Jit<A, R, F> {
+    /// The name of the program, in the IR and the HLO.
+    #[must_use]
+    pub fn name(mut self, name: &str) -> Self {
+        self.name = name.to_owned();
+        self
+    }
+
+    /// Passes captured tensors to the program as arguments instead of compiling them into it as
+    /// constants: large weights then do not make the program large.
+    #[must_use]
+    pub fn captures_as_arguments(mut self) -> Self {
+        self.captures = Captures::Params;
+        self
+    }
+
+    /// Donates arguments: their memory may be used for results of the same type, and they cannot
+    /// be used after the call. `positions` count the parts of a tuple of arguments; a closure of
+    /// one argument has position 0. `donate_argnums` of `jax.jit`.
+    ///
+    /// ```
+    /// # use onetrace::prelude::*;
+    /// let step = jit(|(w, g): (Tensor, Tensor)| w - g * 0.1).donate(&[0]);
+    /// let (w, g) = (Tensor::ones([3], DType::F32), Tensor::ones([3], DType::F32));
+    /// let next = step.call((w.clone(), g))?;
+    /// assert_eq!(next.to_vec::<f32>()?, [0.9; 3]);
+    /// assert!(w.to_vec::<f32>().unwrap_err().to_string().contains("donated"));
+    /// # Ok::<(), onetrace::Error>(())
+    /// ```
+    #[must_use]
+    pub fn donate(mut self, positions: &[usize]) -> Self {
+        self.donated = positions.to_vec();
+        self
+    }
+
+    /// Runs the function, after tracing and compiling it if these types of arguments are new.
+    /// Inside another trace it is recorded there as a call.
+    ///
+    /// # Errors
+    /// The first mistake made in the closure or on the way to the arguments, with its place;
+    /// arguments on different devices; whatever XLA reports.
+    #[track_caller]
+    pub fn call(&self, arguments: impl Borrow<A>) -> Result<R> {
+        let location = std::panic::Location::caller();
+        let arguments = arguments.borrow();
+        if trace::is_tracing() {
+            let traced = self.trace(arguments)?;
+            let inputs = tree::leaves(arguments);
+            return call::record_call(traced.func, &traced.captures, &inputs, &traced.output);
+        }
+        let leaves = tree::leaves(arguments);
+        let arrays: Result<Vec<&Arc<Array>>> = leaves.iter().map(trace::concrete).collect();
+        let device = arrays.and_then(|arrays| {
+            common_device(&arrays.iter().map(|array| &***array).collect::<Vec<_>>())
+        });
+        let device = device.map_err(|error| error.at(location))?;
+        let signature = Signature {
+            avals: leaves.iter().map(|leaf| leaf.aval().clone()).collect(),
+            structure: tree::structure(arguments),
+            device: device.to_string(),
+        };
+        let found = self.lock().get(&signature).cloned();
+        let compiled = match found {
+            Some(compiled) => compiled,
+            // The lock is not held here: another thread may compile the same, and the last wins.
+            None => {
+                let compiled = Arc::new(self.trace(arguments)?.lower()?.compile_for(&device)?);
+                self.lock().insert(signature, compiled.clone());
+                compiled
+            }
+        };
+        compiled.run(&leaves, location)
+    }
+
+    /// Traces the closure for arguments of these types; no more. `jax.jit(f).trace`.
+    ///
+    /// # Errors
+    /// The first mistake made in the closure, with its place.
+    #[track_caller]
+    pub fn trace(&self, arguments: impl Borrow<A>) -> Result<Traced<A, R>> {
+        let arguments = arguments.borrow();
+        tree::check(arguments)?;
+        let params = prefixed("arg", arguments);
+        let donated = self.donated_leaves(arguments)?;
+        let traced = trace::trace(&self.name, Kind::Function, self.captures, params, |tensors| {
+            let arguments = tree::unflatten(arguments, tensors);
+            (self.f)(arguments.expect("one tensor for each leaf"))
+        })
+        .into_traced()?;
+        Ok(Traced {
+            func: traced.func,
+            captures: traced.captures,
+            output: traced.output,
+            donated,
+            avals: tree::leaves(arguments).iter().map(|leaf| leaf.aval().clone()).collect(),
+            structure: tree::structure(arguments),
+            arguments: PhantomData,
+        })
+    }
+
+    /// Traces the closure for arguments of these types and lowers it to HLO; nothing is compiled or
+    /// run. `jax.jit(f).lower`.
+    ///
+    /// # Errors
+    /// As [`trace`](Jit::trace), and whatever XLA's builder reports.
+    #[track_caller]
+    pub fn lower(&self, arguments: impl Borrow<A>) -> Result<Lowered<A, R>> {
+        self.trace(arguments)?.lower()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Signature, Arc<Compiled<A, R>>>> {
+        // Entries are whole when they are inserted, so a panic of another thread leaves no damage.
+        self.compiled.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The positions of the leaves to donate.
+    fn donated_leaves(&self, arguments: &A) -> Result<Vec<usize>> {
+        let leaves = tree::leaves_with_paths(arguments);
+        let position = |path: &tree::Path| match path.keys().first() {
+            Some(Key::Index(index)) => *index,
+            _ => 0,
+        };
+        for &wanted in &self.donated {
+            if !leaves.iter().any(|(path, _)| position(path) == wanted) {
+                return Err(Error::argument(format!(
+                    "donate: there is no argument at position {wanted} that has tensors"
+                )));
+            }
+        }
+        let donated = |(_, (path, _)): &(usize, &(tree::Path, Tensor))| {
+            self.donated.contains(&position(path))
+        };
+        Ok(leaves.iter().enumerate().filter(donated).map(|(i, _)| i).collect())
+    }
+}
+
+/// A function that was traced: the IR, before any HLO.
+pub struct Traced<A, R> {
+    func: Func,
+    captures: Vec<Tensor>,
+    output: R,
+    /// Positions of donated leaves among the arguments.
+    donated: Vec<usize>,
+    avals: Vec<Aval>,
+    structure: Structure,
+    arguments: PhantomData<fn(A) -> R>,
+}
+
+impl<A: Tree, R: Tree> Traced<A, R> {
+    /// What was recorded.
+    pub fn func(&self) -> &Func {
+        &self.func
+    }
+
+    /// Lowers the function to HLO with `XlaBuilder`.
+    ///
+    /// # Errors
+    /// Whatever the builder reports.
+    pub fn lower(self) -> Result<Lowered<A, R>> {
+        let captured = self.captures.len();
+        let donated: Vec<usize> = self.donated.iter().map(|i| i + captured).collect();
+        let aliases = aliases(&self.func, &donated);
+        let computation = lower::lower(&self.func, &aliases)?;
+        Ok(Lowered { traced: self, computation, donated: aliases.iter().map(|a| a.1).collect() })
+    }
+}
+
+/// Gives each donated parameter a result of the same type that takes over its memory.
+fn aliases(func: &Func, donated: &[usize]) -> Vec<(usize, usize)> {
+    let params = func.param_avals();
+    let mut free: Vec<Option<Aval>> = func.result_avals().into_iter().map(Some).collect();
+    let mut aliases = Vec::new();
+    for &param in donated {
+        let fits = |result: &Option<Aval>| result.as_ref() == Some(params[param]);
+        if let Some(result) = free.iter().position(fits) {
+            free[result] = None;
+            aliases.push((result, param));
+        }
+    }
+    aliases
+}
+
+/// A function that was lowered to HLO and can be looked at or compiled.
+pub struct Lowered<A, R> {
+    traced: Traced<A, R>,
+    computation: XlaComputation,
+    /// Positions of parameters whose memory a result takes over.
+    donated: Vec<usize>,
+}
+
+impl<A: Tree, R: Tree> Lowered<A, R> {
+    /// What was recorded.
+    pub fn func(&self) -> &Func {
+        &self.traced.func
+    }
+
+    /// The IR as text; large constants are left out.
+    pub fn ir(&self) -> String {
+        self.ir_with(print::Options::default())
+    }
+
+    /// The IR as text, with large constants or with the user's file and line at each equation.
+    pub fn ir_with(&self, options: print::Options) -> String {
+        print::print(&self.traced.func, options)
+    }
+
+    /// The HLO as text, before any pass of XLA.
+    ///
+    /// # Errors
+    /// If XLA cannot print the module.
+    pub fn hlo(&self) -> Result<String> {
+        Ok(self.module().to_string()?)
+    }
+
+    /// The program as StableHLO in MLIR's text form.
+    ///
+    /// # Errors
+    /// If XLA cannot translate the module.
+    pub fn stablehlo(&self) -> Result<String> {
+        Ok(self.module().to_stablehlo_string()?)
+    }
+
+    /// The `HloModuleProto`, serialized.
+    ///
+    /// # Errors
+    /// If the module is too large for a protocol buffer (2 GiB).
+    pub fn hlo_proto(&self) -> Result<Vec<u8>> {
+        Ok(self.module().to_bytes()?)
+    }
+
+    fn module(&self) -> HloModuleProto {
+        self.computation.proto()
+    }
+
+    /// Compiles the program for the CPU.
+    ///
+    /// # Errors
+    /// Whatever XLA reports.
+    pub fn compile(self) -> Result<Compiled<A, R>> {
+        self.compile_for(&Device::cpu()?)
+    }
+
+    /// Compiles the program for a device.
+    ///
+    /// # Errors
+    /// Whatever XLA reports.
+    pub fn compile_for(self, device: &Device) -> Result<Compiled<A, R>> {
+        let Lowered { traced, computation, donated } = self;
+        let executable = Executable::compile(&computation, &traced.func, donated, device)?;
+        Ok(Compiled {
+            executable,
+            captures: traced.captures,
+            output: traced.output,
+            avals: traced.avals,
+            structure: traced.structure,
+            arguments: PhantomData,
+        })
+    }
+}
+
+/// A compiled function for arguments of one type. Many threads can call it at the same time.
+pub struct Compiled<A, R> {
+    executable: Executable,
+    captures: Vec<Tensor>,
+    output: R,
+    avals: Vec<Aval>,
+    structure: Structure,
+    arguments: PhantomData<fn(A) -> R>,
+}
+
+impl<A: Tree, R: Tree> Compiled<A, R> {
+    /// Runs the program.
+    ///
+    /// # Errors
+    /// If the types of the arguments are not those it was compiled for; whatever XLA reports.
+    #[track_caller]
+    pub fn call(&self, arguments: impl Borrow<A>) -> Result<R> {
+        let location = std::panic::Location::caller();
+        let arguments = arguments.borrow();
+        let leaves = tree::leaves_with_paths(arguments);
+        let mut lines = Vec::new();
+        for ((path, leaf), aval) in leaves.iter().zip(&self.avals) {
+            if leaf.aval() != aval {
+                lines.push(format!("\n  arg.{path}: {aval} compiled, {} given", leaf.aval()));
+            }
+        }
+        if lines.is_empty() && tree::structure(arguments) != self.structure {
+            lines.push("\n  the trees differ in their structure".to_owned());
+        }
+        if !lines.is_empty() {
+            return Err(Error::argument(format!(
+                "a compiled function takes the types it was compiled for, but:{}\n  call the \
+                 `Jit` instead: it compiles for new types",
+                lines.concat(),
+            ))
+            .at(location));
+        }
+        let leaves: Vec<Tensor> = leaves.into_iter().map(|(_, leaf)| leaf).collect();
+        self.run(&leaves, location)
+    }
+
+    fn run(&self, leaves: &[Tensor], location: Location) -> Result<R> {
+        let arrays: Result<Vec<&Array>> =
+            self.captures.iter().chain(leaves).map(|t| Ok(&**trace::concrete(t)?)).collect();
+        let results = arrays.and_then(|arrays| self.executable.run(&arrays, location));
+        tree::unflatten(&self.output, results.map_err(|error| error.at(location))?)
+    }
+}

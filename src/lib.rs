@@ -1,0 +1,37 @@
+//! A tracing compiler frontend on XLA.
+
+pub mod aval;
+mod array;
+mod device;
+mod error;
+mod execute;
+mod host;
+pub mod ir;
+mod jit;
+mod lower;
+mod ops;
+mod tensor;
+mod trace;
+pub mod tree;
+mod xla_ext;
+
+pub use aval::{Aval, DType, Shape};
+pub use device::Device;
+pub use error::{Error, ErrorKind, Location, Result};
+pub use host::{Element, Scalar};
+pub use jit::{Compiled, Jit, Lowered, Traced, jit};
+pub use ops::binary::Operand;
+pub use ops::control::Pure;
+pub use ops::scan::{Scan, scan};
+pub use tensor::Tensor;
+pub use trace::scope::named_scope;
+
+// The derive macro names this crate, also where it is used inside of it.
+extern crate self as onetrace;
+
+/// What most programs need: `use onetrace::prelude::*;`.
+pub mod prelude {
+    pub use crate::tree::{self, Tree};
+    pub use crate::{DType, Device, Error, Result, Scan, Tensor, jit, scan};
+    pub use onetrace_derive::Tree;
+}

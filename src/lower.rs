@@ -1,0 +1,159 @@
+//! Lowering: a [`Func`] as an [`XlaComputation`], with `XlaBuilder`.
+//!
+//! How an operation looks in HLO is told by its own [`lower`](crate::ops::Operation::lower); here
+//! is what they share: parameters, equations in order, metadata, and computations inside
+//! computations.
+
+use std::cell::OnceCell;
+
+use xla::{ArrayShape, ElementType, Shape, XlaBuilder, XlaComputation, XlaOp};
+
+use crate::aval::{Aval, DType};
+use crate::error::Result;
+use crate::ir::{Equation, Func};
+use crate::xla_ext;
+
+/// XLA's element type for a dtype.
+pub(crate) fn element_type(dtype: DType) -> ElementType {
+    match dtype {
+        DType::Bool => ElementType::Pred,
+        DType::U8 => ElementType::U8,
+        DType::U32 => ElementType::U32,
+        DType::I32 => ElementType::S32,
+        DType::I64 => ElementType::S64,
+        DType::F16 => ElementType::F16,
+        DType::BF16 => ElementType::Bf16,
+        DType::F32 => ElementType::F32,
+        DType::F64 => ElementType::F64,
+    }
+}
+
+/// Sizes as XLA takes them.
+pub(crate) fn dims(shape: &[usize]) -> Vec<i64> {
+    shape.iter().map(|&d| d as i64).collect()
+}
+
+fn xla_shape(aval: &Aval) -> Shape {
+    Shape::Array(ArrayShape::new_with_type(element_type(aval.dtype), dims(&aval.shape)))
+}
+
+/// A computation under construction.
+pub(crate) struct Lowering {
+    builder: XlaBuilder,
+    /// An operation of this builder: metadata can be set only through one.
+    some_op: OnceCell<XlaOp>,
+}
+
+impl Lowering {
+    fn new(name: &str) -> Lowering {
+        Lowering { builder: XlaBuilder::new(name), some_op: OnceCell::new() }
+    }
+
+    /// The builder of the computation.
+    pub fn builder(&self) -> &XlaBuilder {
+        &self.builder
+    }
+
+    /// The operations of `func`, applied to `inputs`, in this computation.
+    pub fn inline(&self, func: &Func, inputs: &[XlaOp]) -> Result<Vec<XlaOp>> {
+        let mut values: Vec<Option<XlaOp>> = vec![None; func.value_count()];
+        for ((param, _), input) in func.params().zip(inputs) {
+            values[param.index()] = Some(input.clone());
+        }
+        let get = |values: &[Option<XlaOp>], v: crate::ir::Value| {
+            values[v.index()].clone().expect("a function that was checked defines before it uses")
+        };
+        for equation in func.equations() {
+            let inputs: Vec<XlaOp> = equation.inputs().iter().map(|&v| get(&values, v)).collect();
+            let avals: Vec<Aval> = equation.outputs().iter().map(|&v| func.aval(v).clone()).collect();
+            self.set_metadata(inputs.first(), equation);
+            let outputs = equation.op.rules().lower(self, &inputs, &avals)?;
+            if let Some(op) = outputs.first() {
+                self.some_op.get_or_init(|| op.clone());
+            }
+            for (&value, op) in equation.outputs().iter().zip(outputs) {
+                values[value.index()] = Some(op);
+            }
+        }
+        Ok(func.results().iter().map(|&v| get(&values, v)).collect())
+    }
+
+    /// Tells HLO which equation the next operations come from.
+    fn set_metadata(&self, input: Option<&XlaOp>, equation: &Equation) {
+        let Some(op) = input.or(self.some_op.get()) else { return };
+        let name = match &equation.source().scope {
+            Some(scope) => format!("{scope}/{}", equation.name()),
+            None => equation.name().to_owned(),
+        };
+        let (file, line) = equation.source().location.map_or(("", 0), |l| (l.file(), l.line()));
+        xla_ext::set_op_metadata(op, equation.name(), &name, file, line);
+    }
+
+    fn tuple_parameter(&self, params: &[Aval]) -> Result<Vec<XlaOp>> {
+        let shape = Shape::tuple(params.iter().map(xla_shape).collect());
+        untuple(&self.builder.parameter_s(0, &shape, "state")?, params.len())
+    }
+
+    /// A computation of one tuple of parameters that returns a tuple: what `while` and
+    /// `conditional` take.
+    pub fn tuple_computation(
+        name: &str,
+        params: &[Aval],
+        body: impl FnOnce(&Lowering, Vec<XlaOp>) -> Result<Vec<XlaOp>>,
+    ) -> Result<XlaComputation> {
+        let cx = Lowering::new(name);
+        let inputs = cx.tuple_parameter(params)?;
+        let outputs = body(&cx, inputs)?;
+        Ok(cx.builder.build(&cx.builder.tuple(&outputs)?)?)
+    }
+
+    /// The condition of a `while`: a computation of one tuple of parameters that returns a `bool`.
+    pub fn tuple_condition(
+        name: &str,
+        params: &[Aval],
+        body: impl FnOnce(&Lowering, Vec<XlaOp>) -> Result<XlaOp>,
+    ) -> Result<XlaComputation> {
+        let cx = Lowering::new(name);
+        let inputs = cx.tuple_parameter(params)?;
+        let output = body(&cx, inputs)?;
+        Ok(cx.builder.build(&output)?)
+    }
+
+    /// A computation of parameters of these types that returns one array: what `reduce`, `sort`
+    /// and `scatter` take.
+    pub fn computation(
+        name: &str,
+        params: &[Aval],
+        body: impl FnOnce(&Lowering, Vec<XlaOp>) -> Result<XlaOp>,
+    ) -> Result<XlaComputation> {
+        let cx = Lowering::new(name);
+        let mut inputs = Vec::with_capacity(params.len());
+        for (i, aval) in params.iter().enumerate() {
+            inputs.push(cx.builder.parameter_s(i as i64, &xla_shape(aval), &format!("p{i}"))?);
+        }
+        let output = body(&cx, inputs)?;
+        Ok(cx.builder.build(&output)?)
+    }
+}
+
+/// The elements of a tuple.
+pub(crate) fn untuple(tuple: &XlaOp, len: usize) -> Result<Vec<XlaOp>> {
+    (0..len).map(|i| Ok(tuple.get_tuple_element(i as i64)?)).collect()
+}
+
+/// `func` as a computation: its parameters are the computation's, and it returns a tuple of its
+/// results. `aliases` are pairs (result, parameter) that may share memory: the parameter is donated.
+pub(crate) fn lower(func: &Func, aliases: &[(usize, usize)]) -> Result<XlaComputation> {
+    let cx = Lowering::new(func.name());
+    let mut inputs = Vec::new();
+    for (i, (value, name)) in func.params().enumerate() {
+        let name = if name.is_empty() { format!("p{i}") } else { crate::ir::identifier(name) };
+        inputs.push(cx.builder.parameter_s(i as i64, &xla_shape(func.aval(value)), &name)?);
+    }
+    let outputs = cx.inline(func, &inputs)?;
+    let root = cx.builder.tuple(&outputs)?;
+    for &(result, param) in aliases {
+        cx.builder.setup_alias(result as i64, param as i64);
+    }
+    Ok(cx.builder.build(&root)?)
+}

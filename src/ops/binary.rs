@@ -1,0 +1,274 @@
+//! Element-wise functions of two tensors, and the operators `+ - * / % & | ^ << >>`.
+//!
+//! The operations themselves take operands of one type. What a user calls brings them there: shapes
+//! are broadcast by NumPy's rules, and numbers of the host take the dtype of the tensor.
+
+use std::hash::{Hash, Hasher};
+
+use xla::XlaOp;
+
+use super::broadcast::broadcast_shapes;
+use super::unary::{Domain, result_dtype};
+use super::{Operation, Text, inputs};
+use crate::Tensor;
+use crate::aval::{Aval, DType};
+use crate::error::{Error, Result};
+use crate::host::Scalar;
+use crate::ir::parse::Parser;
+use crate::ir::print::Printer;
+use crate::lower::Lowering;
+use crate::trace::{poison, record_one};
+use crate::xla_ext;
+
+/// What tells one of these operations from another.
+pub(crate) struct BinaryDef {
+    name: &'static str,
+    domain: Domain,
+    /// The dtype of the result, where it is not that of the operands.
+    result: Option<DType>,
+    lower: fn(&XlaOp, &XlaOp) -> Result<XlaOp>,
+}
+
+/// An element-wise function of two tensors of the same type.
+#[derive(Clone, Copy)]
+pub(crate) struct Binary(&'static BinaryDef);
+
+/// What can stand at the side of a tensor in an operation: a tensor, or a number that takes the
+/// tensor's dtype.
+pub trait Operand {
+    /// The tensor, or the number made a scalar of the dtype of `like`.
+    #[doc(hidden)]
+    fn into_tensor(self, like: &Tensor) -> Tensor;
+}
+
+impl Operand for Tensor {
+    fn into_tensor(self, _: &Tensor) -> Tensor {
+        self
+    }
+}
+
+impl Operand for &Tensor {
+    fn into_tensor(self, _: &Tensor) -> Tensor {
+        self.clone()
+    }
+}
+
+macro_rules! scalar_operands {
+    ($($ty:ty)*) => {$(
+        impl Operand for $ty {
+            #[track_caller]
+            fn into_tensor(self, like: &Tensor) -> Tensor {
+                Tensor::scalar_of(Scalar::from(self), like.dtype())
+            }
+        }
+    )*};
+}
+
+scalar_operands!(f32 f64 i32 i64 u8 u32 bool);
+
+/// Broadcasts the operands to one shape and records the operation.
+#[track_caller]
+fn apply(def: &'static BinaryDef, x: &Tensor, y: &Tensor) -> Tensor {
+    if x.shape() == y.shape() {
+        return record_one(Binary(def), &[x, y]);
+    }
+    match broadcast_shapes(&[x.aval(), y.aval()]) {
+        Ok(shape) => record_one(Binary(def), &[&x.broadcast_to(&shape), &y.broadcast_to(&shape)]),
+        Err(error) => poison(Error::shape(format!("{}: {}", def.name, error.message())), &[x, y]),
+    }
+}
+
+macro_rules! binary_operations {
+    ($(
+        $(#[$doc:meta])*
+        $name:ident: $domain:ident $(-> $result:ident)? = $lower:expr;
+    )*) => {
+        #[allow(non_upper_case_globals, reason = "each is named as the method it belongs to")]
+        mod table {
+            use super::*;
+            $(
+                pub(super) static $name: BinaryDef = BinaryDef {
+                    name: stringify!($name),
+                    domain: Domain::$domain,
+                    result: result_dtype!($($result)?),
+                    lower: $lower,
+                };
+            )*
+            pub(super) static ALL: &[&BinaryDef] = &[$(&$name),*];
+        }
+
+        /// Element-wise functions of two tensors, or of a tensor and a number. Shapes are broadcast
+        /// by NumPy's rules; the dtypes must be the same; where nothing else is said, the result
+        /// has it too.
+        impl Tensor {
+            $(
+                $(#[$doc])*
+                #[track_caller]
+                pub fn $name(&self, rhs: impl Operand) -> Tensor {
+                    apply(&table::$name, self, &rhs.into_tensor(self))
+                }
+            )*
+        }
+    };
+}
+
+binary_operations! {
+    /// The sum; of `bool`, logical or. Also `+`.
+    add: Any = |x, y| Ok(x.add_(y)?);
+    /// The difference. Also `-`.
+    sub: Number = |x, y| Ok(x.sub_(y)?);
+    /// The product; of `bool`, logical and. Also `*`.
+    mul: Any = |x, y| Ok(x.mul_(y)?);
+    /// The quotient; of integers, rounded towards zero as `lax.div`. Also `/`.
+    div: Number = |x, y| Ok(x.div_(y)?);
+    /// The remainder with the sign of the dividend, as `lax.rem`. Also `%`.
+    rem: Number = |x, y| Ok(x.rem_(y)?);
+    /// `self` to the power of `rhs`.
+    pow: Number = |x, y| Ok(x.pow(y)?);
+    /// The larger one; NaN if either is.
+    maximum: Any = |x, y| Ok(x.max(y)?);
+    /// The smaller one; NaN if either is.
+    minimum: Any = |x, y| Ok(x.min(y)?);
+    /// The angle of the point (`rhs`, `self`) in radians. Floats.
+    atan2: Float = |x, y| Ok(x.atan2(y)?);
+    /// The next number after `self` in the direction of `rhs`. Floats.
+    nextafter: Float = |x, y| xla_ext::binary("nextafter", x, y);
+    /// Logical and of `bool`, bitwise and of integers. Also `&`.
+    logical_and: BoolOrInt = |x, y| Ok(x.and(y)?);
+    /// Logical or of `bool`, bitwise or of integers. Also `|`.
+    logical_or: BoolOrInt = |x, y| Ok(x.or(y)?);
+    /// Exclusive or of `bool`, bitwise of integers. Also `^`.
+    logical_xor: BoolOrInt = |x, y| Ok(x.xor(y)?);
+    /// The bits moved left; zero where `rhs` is not less than the number of bits. Integers. Also `<<`.
+    shift_left: Int = |x, y| xla_ext::binary("shift_left", x, y);
+    /// The bits moved right, zeros coming in. Integers.
+    shift_right_logical: Int = |x, y| xla_ext::binary("shift_right_logical", x, y);
+    /// The bits moved right, copies of the sign coming in. Integers.
+    shift_right_arithmetic: Int = |x, y| xla_ext::binary("shift_right_arithmetic", x, y);
+    /// Whether they are equal; NaN is equal to nothing. The result is `bool`.
+    eq: Any -> Bool = |x, y| Ok(x.eq(y)?);
+    /// Whether they differ. The result is `bool`.
+    ne: Any -> Bool = |x, y| Ok(x.ne(y)?);
+    /// Whether `self` is less. The result is `bool`.
+    lt: Any -> Bool = |x, y| Ok(x.lt(y)?);
+    /// Whether `self` is less or equal. The result is `bool`.
+    le: Any -> Bool = |x, y| Ok(x.le(y)?);
+    /// Whether `self` is greater. The result is `bool`.
+    gt: Any -> Bool = |x, y| Ok(x.gt(y)?);
+    /// Whether `self` is greater or equal. The result is `bool`.
+    ge: Any -> Bool = |x, y| Ok(x.ge(y)?);
+}
+
+impl Operation for Binary {
+    fn infer(&self, avals: &[&Aval]) -> Result<Vec<Aval>> {
+        let [x, y] = inputs(avals)?;
+        let name = self.0.name;
+        if x.dtype != y.dtype {
+            return Err(Error::dtype(format!(
+                "{name}: the operands must have the same dtype, but they are {x} and {y}: convert \
+                 one of them with `astype`"
+            )));
+        }
+        if x.shape != y.shape {
+            return Err(Error::shape(format!("{name}: the shapes of {x} and {y} differ")));
+        }
+        if !self.0.domain.contains(x.dtype) {
+            let wanted = self.0.domain.describe();
+            return Err(Error::dtype(format!(
+                "{name}: the operands must have {wanted}, but they are {x} and {y}"
+            )));
+        }
+        Ok(vec![x.with_dtype(self.0.result.unwrap_or(x.dtype))])
+    }
+
+    fn lower(&self, _: &Lowering, inputs: &[XlaOp], _: &[Aval]) -> Result<Vec<XlaOp>> {
+        Ok(vec![(self.0.lower)(&inputs[0], &inputs[1])?])
+    }
+}
+
+impl Text for Binary {
+    fn name(&self) -> &'static str {
+        self.0.name
+    }
+
+    fn print_attributes(&self, _: &mut Printer) {}
+
+    fn parse(name: &str, _: &mut Parser<'_>) -> Option<Result<Binary>> {
+        table::ALL.iter().find(|def| def.name == name).map(|def| Ok(Binary(def)))
+    }
+}
+
+impl std::fmt::Debug for Binary {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.0.name)
+    }
+}
+
+impl PartialEq for Binary {
+    fn eq(&self, other: &Binary) -> bool {
+        self.0.name == other.0.name
+    }
+}
+
+impl Eq for Binary {}
+
+impl Hash for Binary {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.name.hash(state);
+    }
+}
+
+macro_rules! operators {
+    ($($Trait:ident::$method:ident = $name:ident;)*) => {$(
+        impl<R: Operand> std::ops::$Trait<R> for Tensor {
+            type Output = Tensor;
+
+            #[track_caller]
+            fn $method(self, rhs: R) -> Tensor {
+                Tensor::$name(&self, rhs)
+            }
+        }
+
+        impl<R: Operand> std::ops::$Trait<R> for &Tensor {
+            type Output = Tensor;
+
+            #[track_caller]
+            fn $method(self, rhs: R) -> Tensor {
+                Tensor::$name(self, rhs)
+            }
+        }
+
+        operators!(@left $Trait::$method = $name: f32 f64 i32 i64 u32);
+    )*};
+    (@left $Trait:ident::$method:ident = $name:ident: $($scalar:ty)*) => {$(
+        impl std::ops::$Trait<Tensor> for $scalar {
+            type Output = Tensor;
+
+            #[track_caller]
+            fn $method(self, rhs: Tensor) -> Tensor {
+                Tensor::$name(&self.into_tensor(&rhs), rhs)
+            }
+        }
+
+        impl std::ops::$Trait<&Tensor> for $scalar {
+            type Output = Tensor;
+
+            #[track_caller]
+            fn $method(self, rhs: &Tensor) -> Tensor {
+                Tensor::$name(&self.into_tensor(rhs), rhs)
+            }
+        }
+    )*};
+}
+
+operators! {
+    Add::add = add;
+    Sub::sub = sub;
+    Mul::mul = mul;
+    Div::div = div;
+    Rem::rem = rem;
+    BitAnd::bitand = logical_and;
+    BitOr::bitor = logical_or;
+    BitXor::bitxor = logical_xor;
+    Shl::shl = shift_left;
+}

@@ -1,0 +1,192 @@
+//! Broadcast, reshape and transpose: other shapes of the same elements.
+
+use xla::XlaOp;
+
+use super::{Operation, inputs, resolve_axis};
+use crate::Tensor;
+use crate::aval::{Aval, Shape};
+use crate::error::{Error, Result};
+use crate::lower::{Lowering, dims};
+use crate::trace::{poison, record_one};
+
+operation! {
+    /// Repeats elements along new or unit axes: axis `i` of the operand becomes axis `axes[i]` of
+    /// the result. HLO's `broadcast` after its `BroadcastInDim`.
+    struct Broadcast = "broadcast" { shape: Vec<usize>, axes: Vec<usize> }
+}
+
+impl Operation for Broadcast {
+    fn infer(&self, avals: &[&Aval]) -> Result<Vec<Aval>> {
+        let [x] = inputs(avals)?;
+        let increasing = self.axes.is_sorted_by(|a, b| a < b);
+        let fits = |(&axis, &d): (&usize, &usize)| {
+            self.shape.get(axis).is_some_and(|&wanted| d == wanted || d == 1)
+        };
+        if !increasing || self.axes.len() != x.rank() || !self.axes.iter().zip(&x.shape).all(fits) {
+            return Err(Error::shape(format!(
+                "broadcast: {x} cannot be broadcast to shape {:?} with its axes at {:?}",
+                self.shape, self.axes,
+            )));
+        }
+        Ok(vec![x.with_shape(self.shape.clone())])
+    }
+
+    fn lower(&self, _: &Lowering, inputs: &[XlaOp], _: &[Aval]) -> Result<Vec<XlaOp>> {
+        Ok(vec![inputs[0].broadcast_in_dim(&dims(&self.shape), &dims(&self.axes))?])
+    }
+}
+
+operation! {
+    /// The same elements in row-major order in another shape.
+    struct Reshape = "reshape" { shape: Vec<usize> }
+}
+
+impl Operation for Reshape {
+    fn infer(&self, avals: &[&Aval]) -> Result<Vec<Aval>> {
+        let [x] = inputs(avals)?;
+        let reshaped = x.with_shape(self.shape.clone());
+        if reshaped.size() != x.size() {
+            return Err(Error::shape(format!(
+                "reshape: {x} has {} elements, but shape {:?} holds {}",
+                x.size(),
+                self.shape,
+                reshaped.size(),
+            )));
+        }
+        Ok(vec![reshaped])
+    }
+
+    fn lower(&self, _: &Lowering, inputs: &[XlaOp], _: &[Aval]) -> Result<Vec<XlaOp>> {
+        Ok(vec![inputs[0].reshape(&dims(&self.shape))?])
+    }
+}
+
+operation! {
+    /// Axis `i` of the result is axis `permutation[i]` of the operand.
+    struct Transpose = "transpose" { permutation: Vec<usize> }
+}
+
+impl Operation for Transpose {
+    fn infer(&self, avals: &[&Aval]) -> Result<Vec<Aval>> {
+        let [x] = inputs(avals)?;
+        let mut sorted = self.permutation.clone();
+        sorted.sort_unstable();
+        if sorted.iter().copied().ne(0..x.rank()) {
+            return Err(Error::shape(format!(
+                "transpose: {:?} is not a permutation of the {} axes of {x}",
+                self.permutation,
+                x.rank(),
+            )));
+        }
+        let shape: Shape = self.permutation.iter().map(|&axis| x.shape[axis]).collect();
+        Ok(vec![x.with_shape(shape)])
+    }
+
+    fn lower(&self, _: &Lowering, inputs: &[XlaOp], _: &[Aval]) -> Result<Vec<XlaOp>> {
+        Ok(vec![inputs[0].transpose(&dims(&self.permutation))?])
+    }
+}
+
+/// The shape that tensors of these types are broadcast to by NumPy's rules: shapes are aligned at
+/// their last axes, and axes of size one stretch.
+pub(crate) fn broadcast_shapes(avals: &[&Aval]) -> Result<Shape> {
+    let rank = avals.iter().map(|a| a.rank()).max().unwrap_or(0);
+    let mut shape = vec![1; rank];
+    for aval in avals {
+        for (out, &d) in shape[rank - aval.rank()..].iter_mut().zip(&aval.shape) {
+            match (*out, d) {
+                (1, d) => *out = d,
+                (_, 1) => {}
+                (a, b) if a == b => {}
+                _ => {
+                    let list: Vec<String> = avals.iter().map(ToString::to_string).collect();
+                    return Err(Error::shape(format!(
+                        "the shapes of {} cannot be broadcast together: aligned at the last axis, \
+                         sizes must be equal or one",
+                        list.join(" and "),
+                    )));
+                }
+            }
+        }
+    }
+    Ok(shape)
+}
+
+/// Shapes.
+impl Tensor {
+    /// The tensor repeated to `shape` by NumPy's rules; `jnp.broadcast_to`.
+    ///
+    /// Fails if an axis is neither one nor the size wanted.
+    #[track_caller]
+    pub fn broadcast_to(&self, shape: &[usize]) -> Tensor {
+        if self.shape() == shape {
+            return self.clone();
+        }
+        let target = self.aval().with_shape(shape);
+        let fits = broadcast_shapes(&[self.aval(), &target]).is_ok_and(|s| s == shape);
+        if !fits {
+            let message = format!("broadcast_to: {} cannot be broadcast to {target}", self.aval());
+            return poison(Error::shape(message), &[self]);
+        }
+        let axes = (shape.len() - self.rank()..shape.len()).collect();
+        record_one(Broadcast { shape: shape.to_vec(), axes }, &[self])
+    }
+
+    /// The same elements in another shape, in row-major order; `jnp.reshape`. One size may be -1:
+    /// it is what the others leave.
+    ///
+    /// Fails if the number of elements differs.
+    ///
+    /// ```
+    /// # use onetrace::prelude::*;
+    /// let x = Tensor::arange(6, DType::I32).reshape([2, -1]);
+    /// assert_eq!(x.shape(), [2, 3]);
+    /// ```
+    #[track_caller]
+    pub fn reshape(&self, shape: impl AsRef<[isize]>) -> Tensor {
+        match resolve_shape(self.aval(), shape.as_ref()) {
+            Ok(shape) if shape == self.shape() => self.clone(),
+            Ok(shape) => record_one(Reshape { shape }, &[self]),
+            Err(error) => poison(error, &[self]),
+        }
+    }
+
+    /// The axes in the order that `permutation` names them; `jnp.transpose`.
+    ///
+    /// Fails if it is not a permutation of the axes. Negative axes count from the back.
+    #[track_caller]
+    pub fn transpose(&self, permutation: impl AsRef<[isize]>) -> Tensor {
+        let axes = permutation.as_ref().iter();
+        let resolved: Result<Vec<usize>> =
+            axes.map(|&axis| resolve_axis("transpose", axis, self.rank())).collect();
+        match resolved {
+            Ok(permutation) => record_one(Transpose { permutation }, &[self]),
+            Err(error) => poison(error, &[self]),
+        }
+    }
+
+    /// The axes in reverse order; `x.T` of NumPy.
+    #[track_caller]
+    pub fn t(&self) -> Tensor {
+        record_one(Transpose { permutation: (0..self.rank()).rev().collect() }, &[self])
+    }
+}
+
+fn resolve_shape(aval: &Aval, shape: &[isize]) -> Result<Shape> {
+    let sizes = shape.iter().filter(|&&d| d != -1).map(|&d| d.max(0) as usize);
+    let known = sizes.fold(1usize, |n, d| n.saturating_mul(d));
+    let unknown = shape.iter().filter(|&&d| d == -1).count();
+    if unknown > 1 || shape.iter().any(|&d| d < -1) {
+        return Err(Error::shape(format!(
+            "reshape: sizes must not be negative, and one of them may be -1, but the shape is {shape:?}"
+        )));
+    }
+    if unknown == 1 && (known == 0 || aval.size() % known != 0) {
+        return Err(Error::shape(format!(
+            "reshape: the {} elements of {aval} cannot be divided by the other sizes of {shape:?}",
+            aval.size(),
+        )));
+    }
+    let size = |&d: &isize| if d == -1 { aval.size() / known } else { d as usize };
+    Ok(shape.iter().map(size).collect())
+}

@@ -1,0 +1,70 @@
+//! Constants: data of the host inside a computation.
+
+use std::sync::Arc;
+
+use xla::XlaOp;
+
+use super::{Operation, inputs};
+use crate::aval::Aval;
+use crate::error::{Error, Result};
+use crate::host::HostArray;
+use crate::ir::parse::Parser;
+use crate::ir::print::{Attribute, LARGE_CONSTANT, Printer};
+use crate::lower::{Lowering, element_type};
+
+operation! {
+    /// A tensor whose elements are known when the computation is built.
+    struct Constant = "constant" {
+        value: Arc<HostArray>,
+        /// The name of the parameter it is, such as `dense_i.kernel`; may be empty.
+        name: String,
+    }
+}
+
+impl Operation for Constant {
+    fn infer(&self, avals: &[&Aval]) -> Result<Vec<Aval>> {
+        let [] = inputs(avals)?;
+        Ok(vec![self.value.aval.clone()])
+    }
+
+    fn lower(&self, cx: &Lowering, _: &[XlaOp], _: &[Aval]) -> Result<Vec<XlaOp>> {
+        let HostArray { aval, bytes } = &*self.value;
+        let literal = xla::Literal::create_from_shape_and_untyped_data(
+            element_type(aval.dtype),
+            &aval.shape,
+            bytes,
+        )?;
+        Ok(vec![cx.builder().constant_literal(&literal)?])
+    }
+}
+
+impl Attribute for Arc<HostArray> {
+    fn print(&self, printer: &mut Printer) {
+        printer.push(format_args!("{}(", self.aval));
+        if self.aval.size() > LARGE_CONSTANT && !printer.options.full_constants {
+            printer.push("...");
+        } else {
+            printer.list(self.element_texts(), |p, text| p.push(text));
+        }
+        printer.push(")");
+    }
+
+    fn parse(parser: &mut Parser<'_>) -> Result<Arc<HostArray>> {
+        let aval = parser.aval()?;
+        parser.expect("(")?;
+        if parser.eat("...") {
+            return Err(Error::ir(
+                "this text leaves out the elements of a large constant: print it with \
+                 `full_constants` to be able to read it back",
+            ));
+        }
+        let elements = parser.list(")", |p| {
+            let element = HostArray::parse_element(p.word(), aval.dtype);
+            element.ok_or_else(|| p.error(&format!("an element of dtype {} before this", aval.dtype)))
+        })?;
+        if elements.len() != aval.size() {
+            return Err(parser.error(&format!("the {} elements of {aval} before this", aval.size())));
+        }
+        Ok(Arc::new(HostArray { aval, bytes: elements.concat() }))
+    }
+}

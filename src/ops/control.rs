@@ -1,0 +1,127 @@
+//! What loops and branches share: checks of the trees that their functions take and return.
+
+use crate::aval::Aval;
+use crate::error::{Error, ErrorKind, Result};
+use crate::tensor::{Poison, Repr, Tensor};
+use crate::tree::{self, Path, Tree};
+
+/// A function that does not assign to variables outside of it.
+///
+/// The step of a loop is run once, when it is traced: what it assigned to a variable outside would
+/// be a value of every step and of none. Every closure that does not assign is `Pure`.
+#[diagnostic::on_unimplemented(
+    message = "a traced function cannot assign to a variable outside of it",
+    label = "this closure assigns to a captured variable",
+    note = "return the value instead: from a scan, in the carry to keep the last one, as a `y` to \
+            keep all of them"
+)]
+pub trait Pure {}
+
+// A closure that holds a unique borrow is not `Clone`; every other one that captures tensors is.
+#[diagnostic::do_not_recommend]
+impl<F: Clone> Pure for F {}
+
+/// The types of the leaves of `tree`, with their paths below `name`.
+pub(crate) fn prefixed<T: Tree>(name: &str, tree: &T) -> Vec<(Aval, String)> {
+    let leaves = tree::leaves_with_paths(tree).into_iter();
+    leaves.map(|(path, leaf)| (leaf.aval().clone(), leaf_name(name, &path))).collect()
+}
+
+fn leaf_name(name: &str, path: &Path) -> String {
+    match path.keys() {
+        [] => name.to_owned(),
+        _ => format!("{name}.{path}"),
+    }
+}
+
+/// The poisoned tensor `bad`, with the type of `like`.
+pub(crate) fn typed_like(bad: &Tensor, like: &Tensor) -> Tensor {
+    match &bad.0 {
+        Repr::Poisoned(poison) => {
+            let (error, aval) = (poison.error.clone(), like.aval().clone());
+            Tensor(Repr::Poisoned(std::sync::Arc::new(Poison { error, aval })))
+        }
+        _ => bad.clone(),
+    }
+}
+
+/// Checks that a carry is of the same type `before` and `after` what a loop repeats.
+pub(crate) fn check_carry<C: Tree>(what: &str, unit: &str, before: &C, after: &C) -> Result<()> {
+    let rule = format!("the carry must have the same type before and after {unit}, but it changes");
+    check_same_type(what, &rule, ("carry", "before", before), ("carry", "after", after))
+}
+
+/// Checks that two trees have the same leaves with the same types. Each comes with its name and
+/// with what tells it from the other one; all differences are reported.
+pub(crate) fn check_same_type<T: Tree>(
+    what: &str,
+    rule: &str,
+    (name, first, a): (&str, &str, &T),
+    (_, second, b): (&str, &str, &T),
+) -> Result<()> {
+    tree::check(a)?;
+    tree::check(b)?;
+    let mut lines = Vec::new();
+    let (leaves_a, leaves_b) = (tree::leaves_with_paths(a), tree::leaves_with_paths(b));
+    let find = |leaves: &[(Path, Tensor)], path: &Path| {
+        leaves.iter().find(|(p, _)| p == path).map(|(_, leaf)| leaf.clone())
+    };
+    for (path, x) in &leaves_a {
+        let leaf = leaf_name(name, path);
+        match find(&leaves_b, path) {
+            None => lines.push(format!("{leaf}: {} {first}, missing {second}", x.aval())),
+            Some(y) if x.aval() != y.aval() => {
+                let advice = advice(x.aval(), y.aval());
+                lines.push(format!(
+                    "{leaf}: {} {first}, {} {second} — {advice}{}",
+                    x.aval(),
+                    y.aval(),
+                    made_at(second, &y),
+                ));
+            }
+            Some(_) => {}
+        }
+    }
+    for (path, y) in &leaves_b {
+        if find(&leaves_a, path).is_none() {
+            let leaf = leaf_name(name, path);
+            lines.push(format!("{leaf}: missing {first}, {} {second}", y.aval()));
+        }
+    }
+    if lines.is_empty() && tree::structure(a) != tree::structure(b) {
+        lines.push(format!("{name}: the static fields differ"));
+    }
+    if lines.is_empty() {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::Tree, format!("{what}: {rule}:\n  {}", lines.join("\n  "))))
+}
+
+fn made_at(second: &str, tensor: &Tensor) -> String {
+    match &tensor.0 {
+        Repr::Traced(traced) => format!("\n    (value {second} made at {})", traced.made_at),
+        _ => String::new(),
+    }
+}
+
+/// How a value of type `after` can be brought to type `before`.
+fn advice(before: &Aval, after: &Aval) -> String {
+    if before.dtype != after.dtype {
+        return format!(
+            "different dtype; convert the value after with `.astype(DType::{:?})`",
+            before.dtype,
+        );
+    }
+    if after.rank() == before.rank() + 1 {
+        return match after.shape.iter().rposition(|&d| d == 1) {
+            Some(axis) if axis + 1 == after.rank() => "different rank; drop the last axis".into(),
+            Some(axis) => format!("different rank; drop axis {axis}"),
+            None => "different rank".into(),
+        };
+    }
+    if after.rank() != before.rank() {
+        return "different rank".into();
+    }
+    "different shape".into()
+}
+

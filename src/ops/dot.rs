@@ -1,0 +1,158 @@
+//! The general dot product, and the products made of it.
+
+use xla::XlaOp;
+
+use super::{Operation, inputs};
+use crate::Tensor;
+use crate::aval::{Aval, Shape};
+use crate::error::{Error, Result};
+use crate::lower::{Lowering, dims};
+use crate::trace::{poison, record_one};
+
+operation! {
+    /// Sums products over the contracted axes, separately for each index of the batch axes. The
+    /// axes of the result are the batch axes, the other ones of the left operand, and those of the
+    /// right one. HLO's `dot`, `lax.dot_general`.
+    struct Dot = "dot" {
+        lhs_contract: Vec<usize>,
+        rhs_contract: Vec<usize>,
+        lhs_batch: Vec<usize>,
+        rhs_batch: Vec<usize>,
+    }
+}
+
+impl Operation for Dot {
+    fn infer(&self, avals: &[&Aval]) -> Result<Vec<Aval>> {
+        let [x, y] = inputs(avals)?;
+        if x.dtype != y.dtype {
+            return Err(Error::dtype(format!(
+                "dot: the operands must have the same dtype, but they are {x} and {y}: convert one \
+                 of them with `astype`"
+            )));
+        }
+        let lhs_free = free_axes(x, &self.lhs_contract, &self.lhs_batch)?;
+        let rhs_free = free_axes(y, &self.rhs_contract, &self.rhs_batch)?;
+        for (what, lhs, rhs) in [
+            ("contracted", &self.lhs_contract, &self.rhs_contract),
+            ("batch", &self.lhs_batch, &self.rhs_batch),
+        ] {
+            let sizes = |aval: &Aval, axes: &[usize]| -> Shape {
+                axes.iter().map(|&axis| aval.shape[axis]).collect()
+            };
+            let (m, n) = (sizes(x, lhs), sizes(y, rhs));
+            if m != n {
+                return Err(Error::shape(format!(
+                    "dot: the {what} axes of {x} and {y} differ: axes {lhs:?} of the left operand \
+                     have sizes {m:?}, and axes {rhs:?} of the right one {n:?}"
+                )));
+            }
+        }
+        let mut shape: Shape = self.lhs_batch.iter().map(|&axis| x.shape[axis]).collect();
+        shape.extend(lhs_free.iter().map(|&axis| x.shape[axis]));
+        shape.extend(rhs_free.iter().map(|&axis| y.shape[axis]));
+        Ok(vec![x.with_shape(shape)])
+    }
+
+    fn lower(&self, _: &Lowering, inputs: &[XlaOp], _: &[Aval]) -> Result<Vec<XlaOp>> {
+        Ok(vec![inputs[0].dot_general(
+            &inputs[1],
+            &dims(&self.lhs_contract),
+            &dims(&self.rhs_contract),
+            &dims(&self.lhs_batch),
+            &dims(&self.rhs_batch),
+        )?])
+    }
+}
+
+/// The axes that are neither contracted nor batch axes.
+fn free_axes(aval: &Aval, contract: &[usize], batch: &[usize]) -> Result<Vec<usize>> {
+    let mut used = vec![false; aval.rank()];
+    for &axis in contract.iter().chain(batch) {
+        match used.get_mut(axis) {
+            Some(used) if !*used => *used = true,
+            Some(_) => {
+                return Err(Error::shape(format!("dot: axis {axis} of {aval} is named twice")));
+            }
+            None => {
+                let rank = aval.rank();
+                return Err(Error::shape(format!(
+                    "dot: axis {axis} is out of range for {aval} of rank {rank}"
+                )));
+            }
+        }
+    }
+    Ok((0..aval.rank()).filter(|&axis| !used[axis]).collect())
+}
+
+/// Products.
+impl Tensor {
+    /// The dot product as `jnp.dot`: the sum of products over the last axis of `self` and the last
+    /// but one of `rhs` (its only one, if it is a vector). With a scalar, the product.
+    ///
+    /// Shapes `[.., k] · [.., k, n] -> [.., .., n]`; dtypes must be the same.
+    ///
+    /// ```
+    /// # use onetrace::prelude::*;
+    /// let a = Tensor::ones([2, 3], DType::F32);
+    /// let b = Tensor::ones([3], DType::F32);
+    /// assert_eq!(a.dot(&b).to_vec::<f32>()?, [3.0, 3.0]);
+    /// # Ok::<(), onetrace::Error>(())
+    /// ```
+    #[track_caller]
+    pub fn dot(&self, rhs: &Tensor) -> Tensor {
+        if self.rank() == 0 || rhs.rank() == 0 {
+            return self * rhs;
+        }
+        let contract = (self.rank() - 1, rhs.rank().saturating_sub(2));
+        self.dot_general(rhs, (&[contract.0], &[contract.1]), (&[], &[]))
+    }
+
+    /// The matrix product as `jnp.matmul`: the last two axes are matrices, those before them are
+    /// batch axes and are broadcast; a vector stands for a matrix of one row or column.
+    #[track_caller]
+    pub fn matmul(&self, rhs: &Tensor) -> Tensor {
+        if self.rank() == 0 || rhs.rank() == 0 {
+            let message =
+                format!("matmul: the operands must have an axis, but they are {} and {}", self.aval(), rhs.aval());
+            return poison(Error::shape(message), &[self, rhs]);
+        }
+        if self.rank() <= 2 && rhs.rank() <= 2 || rhs.rank() == 1 {
+            return self.dot(rhs);
+        }
+        if self.rank() == 1 {
+            let batch = rhs.rank() - 2;
+            return self.dot_general(rhs, (&[0], &[batch]), (&[], &[]));
+        }
+        let batch = |t: &Tensor| t.aval().with_shape(&t.shape()[..t.rank() - 2]);
+        let shape = match super::broadcast::broadcast_shapes(&[&batch(self), &batch(rhs)]) {
+            Ok(shape) => shape,
+            Err(error) => {
+                return poison(Error::shape(format!("matmul: {}", error.message())), &[self, rhs]);
+            }
+        };
+        let stretch = |t: &Tensor| t.broadcast_to(&[&shape[..], &t.shape()[t.rank() - 2..]].concat());
+        let axes: Vec<usize> = (0..shape.len()).collect();
+        let contract = (shape.len() + 1, shape.len());
+        stretch(self).dot_general(&stretch(rhs), (&[contract.0], &[contract.1]), (&axes, &axes))
+    }
+
+    /// The general dot product, `lax.dot_general`: sums products over the axes `contract` (those of
+    /// `self`, those of `rhs`), separately for each index of the axes `batch`.
+    ///
+    /// The axes of the result are the batch axes, the other axes of `self`, and those of `rhs`.
+    #[track_caller]
+    pub fn dot_general(
+        &self,
+        rhs: &Tensor,
+        contract: (&[usize], &[usize]),
+        batch: (&[usize], &[usize]),
+    ) -> Tensor {
+        let op = Dot {
+            lhs_contract: contract.0.to_vec(),
+            rhs_contract: contract.1.to_vec(),
+            lhs_batch: batch.0.to_vec(),
+            rhs_batch: batch.1.to_vec(),
+        };
+        record_one(op, &[self, rhs])
+    }
+}

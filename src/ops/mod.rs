@@ -1,0 +1,176 @@
+//! Operations, one file per family, *all* rules of an operation in one place.
+//!
+//! An operation is a struct with its attributes. [`Operation`] holds its rules as required
+//! methods, [`Op`] is the closed enum of them, and [`Op::rules`] is the one `match` over it. What a
+//! user calls (methods of [`Tensor`](crate::Tensor), functions such as [`scan`](crate::scan))
+//! stands in the same file as the rules. How to add one is told in `docs/adding-an-op.md`.
+
+use xla::XlaOp;
+
+use crate::aval::Aval;
+use crate::error::Result;
+use crate::ir::Func;
+use crate::ir::parse::Parser;
+use crate::ir::print::Printer;
+use crate::lower::Lowering;
+
+/// The rules of an operation.
+pub(crate) trait Operation: Text {
+    /// The types of the outputs for inputs of these types, or what is wrong with them. The number
+    /// of inputs may be wrong too: the parser and the checker ask about any text.
+    fn infer(&self, inputs: &[&Aval]) -> Result<Vec<Aval>>;
+
+    /// The HLO of the operation. The inputs have types that [`infer`](Operation::infer) accepted,
+    /// and `outputs` are the types it gave.
+    fn lower(&self, cx: &Lowering, inputs: &[XlaOp], outputs: &[Aval]) -> Result<Vec<XlaOp>>;
+
+    /// The functions the operation owns.
+    fn regions(&self) -> Vec<&Func> {
+        Vec::new()
+    }
+}
+
+/// The text form of an operation: its name and attributes. [`operation!`] writes it for a struct.
+pub(crate) trait Text {
+    fn name(&self) -> &'static str;
+
+    fn print_attributes(&self, printer: &mut Printer);
+
+    /// The operation called `name` with the attributes that `parser` stands before, or `None` if
+    /// this is not its name.
+    fn parse(name: &str, parser: &mut Parser<'_>) -> Option<Result<Self>>
+    where
+        Self: Sized;
+}
+
+/// Declares the struct of an operation, and its text form from its name and fields.
+macro_rules! operation {
+    (
+        $(#[$meta:meta])*
+        struct $Name:ident = $name:literal {
+            $($(#[$field_meta:meta])* $field:ident: $ty:ty),* $(,)?
+        }
+    ) => {
+        $(#[$meta])*
+        #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+        pub(crate) struct $Name {
+            $($(#[$field_meta])* pub $field: $ty),*
+        }
+
+        impl $crate::ops::Text for $Name {
+            fn name(&self) -> &'static str {
+                $name
+            }
+
+            #[allow(unused, reason = "an operation may have no attribute, and the last one is not first")]
+            fn print_attributes(&self, printer: &mut $crate::ir::print::Printer) {
+                let mut first = true;
+                $(
+                    printer.attribute(first, stringify!($field), &self.$field);
+                    first = false;
+                )*
+            }
+
+            #[allow(unused, reason = "as above")]
+            fn parse(
+                name: &str,
+                parser: &mut $crate::ir::parse::Parser<'_>,
+            ) -> Option<$crate::Result<Self>> {
+                const FIELDS: &[&str] = &[$(stringify!($field)),*];
+                if name != $name {
+                    return None;
+                }
+                let mut index = 0;
+                let mut attributes = || {
+                    Ok($Name {
+                        $($field: {
+                            index += 1;
+                            let last = index == FIELDS.len();
+                            parser.attribute(index == 1, last, stringify!($field))?
+                        }),*
+                    })
+                };
+                Some(attributes())
+            }
+        }
+    };
+}
+
+/// Declares [`Op`] with one variant for each operation, and the one dispatch over it.
+macro_rules! operations {
+    ($($module:ident::$Name:ident),* $(,)?) => {
+        /// Any operation.
+        #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+        pub(crate) enum Op {
+            $($Name($module::$Name)),*
+        }
+
+        impl Op {
+            /// The rules of this operation: the one place that tells operations apart.
+            pub fn rules(&self) -> &dyn Operation {
+                match self {
+                    $(Op::$Name(op) => op),*
+                }
+            }
+
+            /// The operation called `name`, with its attributes.
+            pub fn parse(name: &str, parser: &mut Parser<'_>) -> Option<Result<Op>> {
+                $(
+                    if let Some(op) = <$module::$Name as Text>::parse(name, parser) {
+                        return Some(op.map(Op::$Name));
+                    }
+                )*
+                None
+            }
+        }
+
+        $(
+            impl From<$module::$Name> for Op {
+                fn from(op: $module::$Name) -> Op {
+                    Op::$Name(op)
+                }
+            }
+        )*
+    };
+}
+
+pub(crate) mod binary;
+pub(crate) mod broadcast;
+pub(crate) mod call;
+pub(crate) mod constant;
+pub(crate) mod control;
+pub(crate) mod dot;
+pub(crate) mod scan;
+pub(crate) mod unary;
+
+operations! {
+    binary::Binary,
+    broadcast::Broadcast,
+    broadcast::Reshape,
+    broadcast::Transpose,
+    call::Call,
+    constant::Constant,
+    dot::Dot,
+    scan::ScanOp,
+    unary::Unary,
+}
+
+/// The inputs of an operation that takes exactly `N` of them.
+pub(crate) fn inputs<'a, const N: usize>(inputs: &[&'a Aval]) -> Result<[&'a Aval; N]> {
+    inputs.try_into().map_err(|_| {
+        let given = inputs.len();
+        crate::Error::argument(format!("the operation takes {N} inputs, but {given} were given"))
+    })
+}
+
+/// The axis that `axis` names in a tensor of `rank` axes; negative ones count from the back.
+pub(crate) fn resolve_axis(what: &str, axis: isize, rank: usize) -> Result<usize> {
+    let resolved = if axis < 0 { axis + rank as isize } else { axis };
+    if (0..rank as isize).contains(&resolved) {
+        return Ok(resolved as usize);
+    }
+    Err(crate::Error::shape(format!(
+        "{what}: axis {axis} is out of range for a tensor of rank {rank}: it must be in {}..{rank}",
+        -(rank as isize),
+    )))
+}

@@ -1,0 +1,370 @@
+//! Scan: a loop over the leading axis, as one HLO While, traced once.
+
+use xla::{XlaComputation, XlaOp};
+
+use super::control::{Pure, check_carry, prefixed, typed_like};
+use super::Operation;
+use crate::aval::{Aval, DType};
+use crate::error::{Error, ErrorKind, Result};
+use crate::ir::Func;
+use crate::lower::{Lowering, dims, element_type, untuple};
+use crate::tensor::Tensor;
+use crate::trace::{self, Captures, Kind, poison, record};
+use crate::tree::{self, Path, Tree};
+
+operation! {
+    /// Runs `body` `length` times. Its parameters are the constants, the carry and one slice of
+    /// each of the `xs`; its results are the carry and one slice of each of the `ys`. The inputs of
+    /// the operation are the constants, the first carry and the `xs`; its outputs are the last
+    /// carry and the `ys`. `unroll` steps are made in one iteration of the loop.
+    struct ScanOp = "scan" {
+        length: usize,
+        reverse: bool,
+        unroll: usize,
+        constants: usize,
+        carry: usize,
+        body: Func,
+    }
+}
+
+impl ScanOp {
+    /// The types that the inputs must have.
+    fn input_avals(&self) -> Vec<Aval> {
+        let params = self.body.param_avals().into_iter().enumerate();
+        let first_x = self.constants + self.carry;
+        params.map(|(i, a)| if i < first_x { a.clone() } else { stacked(a, self.length) }).collect()
+    }
+}
+
+fn stacked(aval: &Aval, length: usize) -> Aval {
+    aval.with_shape([&[length], &aval.shape[..]].concat())
+}
+
+impl Operation for ScanOp {
+    fn infer(&self, avals: &[&Aval]) -> Result<Vec<Aval>> {
+        if self.unroll == 0 {
+            return Err(Error::argument("scan: unroll must be at least 1, but it is 0"));
+        }
+        let params = self.body.param_avals();
+        let results = self.body.result_avals();
+        let first_x = self.constants + self.carry;
+        if params.len() < first_x || results.len() < self.carry {
+            return Err(Error::ir(format!(
+                "scan: the body has {} parameters and {} results, too few for {} constants and a \
+                 carry of {}",
+                params.len(),
+                results.len(),
+                self.constants,
+                self.carry,
+            )));
+        }
+        if params[self.constants..first_x].iter().copied().ne(&results[..self.carry]) {
+            return Err(Error::ir("scan: the body changes the type of the carry"));
+        }
+        let wanted = self.input_avals();
+        if wanted.iter().ne(avals.iter().copied()) {
+            let list = |avals: &mut dyn Iterator<Item = String>| avals.collect::<Vec<_>>().join(", ");
+            return Err(Error::shape(format!(
+                "scan: the inputs must have the types ({}), but they have ({})",
+                list(&mut wanted.iter().map(ToString::to_string)),
+                list(&mut avals.iter().map(ToString::to_string)),
+            )));
+        }
+        let (carry, ys) = results.split_at(self.carry);
+        Ok(carry.iter().cloned().chain(ys.iter().map(|y| stacked(y, self.length))).collect())
+    }
+
+    /// A While over a counter, the constants, the carry, the xs and the ys. What is left when
+    /// `unroll` does not divide the length comes behind the loop, and a loop that is unrolled whole
+    /// is no loop.
+    fn lower(&self, cx: &Lowering, inputs: &[XlaOp], outputs: &[Aval]) -> Result<Vec<XlaOp>> {
+        let zero = |aval: &Aval| -> Result<XlaOp> {
+            Ok(cx.builder().zero(element_type(aval.dtype))?.broadcast(&dims(&aval.shape))?)
+        };
+        let mut state = inputs.to_vec();
+        for y in &outputs[self.carry..] {
+            state.push(zero(y)?);
+        }
+        let iterations = if self.length <= self.unroll { 0 } else { self.length / self.unroll };
+        if iterations > 0 {
+            state = self.lower_loop(cx, state, outputs, iterations)?;
+        }
+        for step in iterations * self.unroll..self.length {
+            let step = self.counter(cx, step)?;
+            state = self.lower_step(cx, &state, &step)?;
+        }
+        let carry = self.constants..self.constants + self.carry;
+        Ok([&state[carry], &state[inputs.len()..]].concat())
+    }
+
+    fn regions(&self) -> Vec<&Func> {
+        vec![&self.body]
+    }
+}
+
+impl ScanOp {
+    /// The dtype of the counter: the smallest that counts to the end.
+    fn counter_dtype(&self) -> DType {
+        if i32::try_from(self.length).is_ok() { DType::I32 } else { DType::I64 }
+    }
+
+    fn counter(&self, cx: &Lowering, value: usize) -> Result<XlaOp> {
+        let value = value as i64;
+        Ok(match self.counter_dtype() {
+            DType::I32 => cx.builder().constant_r0(value as i32)?,
+            _ => cx.builder().constant_r0(value)?,
+        })
+    }
+
+    /// A While of `iterations` iterations of `unroll` steps each.
+    fn lower_loop(
+        &self,
+        cx: &Lowering,
+        state: Vec<XlaOp>,
+        outputs: &[Aval],
+        iterations: usize,
+    ) -> Result<Vec<XlaOp>> {
+        let counter = Aval::scalar(self.counter_dtype());
+        let ys = outputs[self.carry..].iter().cloned();
+        let avals: Vec<Aval> =
+            std::iter::once(counter).chain(self.input_avals()).chain(ys).collect();
+
+        let condition = self.condition(&avals, iterations)?;
+        let body = Lowering::tuple_computation(self.body.name(), &avals, |cx, state| {
+            let (mut step, mut state) = (state[0].clone(), state[1..].to_vec());
+            for _ in 0..self.unroll {
+                state = self.lower_step(cx, &state, &step)?;
+                step = step.add_(&self.counter(cx, 1)?)?;
+            }
+            state.insert(0, step);
+            Ok(state)
+        })?;
+        let mut first = vec![self.counter(cx, 0)?];
+        first.extend(state);
+        let result = XlaOp::while_(condition, body, cx.builder().tuple(&first)?)?;
+        Ok(untuple(&result, avals.len())?.split_off(1))
+    }
+
+    fn condition(&self, avals: &[Aval], iterations: usize) -> Result<XlaComputation> {
+        Lowering::tuple_condition("scan_condition", avals, |cx, state| {
+            Ok(state[0].lt(&self.counter(cx, iterations * self.unroll)?)?)
+        })
+    }
+
+    /// One step: the state is the constants, the carry, the xs and the ys.
+    fn lower_step(&self, cx: &Lowering, state: &[XlaOp], step: &XlaOp) -> Result<Vec<XlaOp>> {
+        let params = self.body.param_avals();
+        let first_x = self.constants + self.carry;
+        let first_y = params.len();
+        let index = if self.reverse {
+            self.counter(cx, self.length - 1)?.sub_(step)?
+        } else {
+            step.clone()
+        };
+        let zero = self.counter(cx, 0)?;
+        let start = |rank: usize| -> Vec<&XlaOp> {
+            std::iter::once(&index).chain(std::iter::repeat_n(&zero, rank)).collect()
+        };
+
+        let mut arguments = state[..first_x].to_vec();
+        for (x, aval) in state[first_x..first_y].iter().zip(&params[first_x..]) {
+            let slice = x.dynamic_slice(&start(aval.rank()), &dims(&stacked(aval, 1).shape))?;
+            arguments.push(slice.reshape(&dims(&aval.shape))?);
+        }
+        let results = cx.inline(&self.body, &arguments)?;
+
+        let (carry, ys) = results.split_at(self.carry);
+        let mut next = state[..self.constants].to_vec();
+        next.extend_from_slice(carry);
+        next.extend_from_slice(&state[first_x..first_y]);
+        let types = self.body.result_avals();
+        for ((all, y), aval) in state[first_y..].iter().zip(ys).zip(&types[self.carry..]) {
+            let slice = y.reshape(&dims(&stacked(aval, 1).shape))?;
+            next.push(all.dynamic_update_slice(&slice, &start(aval.rank()))?);
+        }
+        Ok(next)
+    }
+}
+
+/// Runs `f` over the leading axis of `xs`, carrying a state along; `jax.lax.scan`.
+///
+/// `f` takes the carry and one slice of `xs`, and returns the next carry, of the same type, and a
+/// `y`. The result is the last carry and all `ys`, stacked along a new leading axis. Carry, `xs`
+/// and `ys` are [trees](crate::tree); `()` is the empty one. The step runs once, on abstract
+/// values, and the whole is one HLO While loop however many steps there are. More can be said with
+/// [`Scan`].
+///
+/// A mistake comes out where the results do: the leading axes of `xs` differ, there is no `xs` and
+/// no length, or the carry changes its tree, dtypes or shapes; the message has the leaf path and
+/// both types.
+///
+/// # Examples
+/// ```
+/// use onetrace::prelude::*;
+/// let xs = Tensor::new(&[1.0f32, 2.0, 3.0], [3]);
+/// let (sum, sums) = scan(|sum, x| { let next = &sum + x; (next.clone(), next) },
+///                        Tensor::scalar(0.0, DType::F32), xs);
+/// assert_eq!(sum.item::<f32>()?, 6.0);
+/// assert_eq!(sums.to_vec::<f32>()?, [1.0, 3.0, 6.0]);
+/// # Ok::<(), onetrace::Error>(())
+/// ```
+#[track_caller]
+pub fn scan<C: Tree, X: Tree, Y: Tree>(
+    f: impl FnOnce(C, X) -> (C, Y) + Pure,
+    init: C,
+    xs: X,
+) -> (C, Y) {
+    Scan::new().run(f, init, xs)
+}
+
+/// A [`scan`] with a length, a direction or unrolled steps.
+///
+/// # Examples
+/// ```
+/// use onetrace::prelude::*;
+/// let powers = Scan::new().length(4).run(|x, ()| (&x * 2, x), Tensor::scalar(1, DType::I32), ());
+/// assert_eq!(powers.1.to_vec::<i32>()?, [1, 2, 4, 8]);
+/// # Ok::<(), onetrace::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "a scan does nothing until it is run"]
+pub struct Scan {
+    length: Option<usize>,
+    reverse: bool,
+    unroll: usize,
+}
+
+impl Default for Scan {
+    fn default() -> Scan {
+        Scan::new()
+    }
+}
+
+impl Scan {
+    /// A scan forwards, over the whole of `xs`, without unrolling.
+    pub fn new() -> Scan {
+        Scan { length: None, reverse: false, unroll: 1 }
+    }
+
+    /// The number of steps. Needed where `xs` has no leaf; otherwise it must agree with `xs`.
+    pub fn length(mut self, length: usize) -> Scan {
+        self.length = Some(length);
+        self
+    }
+
+    /// Whether to go from the last slice of `xs` to the first; `ys` keep the order of `xs`.
+    pub fn reverse(mut self, reverse: bool) -> Scan {
+        self.reverse = reverse;
+        self
+    }
+
+    /// How many steps one iteration of the While loop makes, at least 1. With the length or more
+    /// there is no loop at all. The step is traced once all the same.
+    pub fn unroll(mut self, unroll: usize) -> Scan {
+        self.unroll = unroll;
+        self
+    }
+
+    /// Runs `f` over `xs`; see [`scan`].
+    #[track_caller]
+    pub fn run<C: Tree, X: Tree, Y: Tree>(
+        self,
+        f: impl FnOnce(C, X) -> (C, Y) + Pure,
+        init: C,
+        xs: X,
+    ) -> (C, Y) {
+        let location = std::panic::Location::caller();
+        let init_leaves = tree::leaves(&init);
+        let xs_leaves = tree::leaves(&xs);
+        let length = match self.check_arguments(&xs) {
+            Ok(length) => length,
+            Err(error) => {
+                // The step still runs, on tensors with which nothing can be done: what it returns
+                // tells which tree the failed results have.
+                let bad = poison(error, &[]);
+                let (carry, y) = f(tree::map(&init, |t| typed_like(&bad, t)), tree::map(&xs, |_| bad.clone()));
+                return (tree::map(&carry, |_| bad.clone()), tree::map(&y, |_| bad.clone()));
+            }
+        };
+
+        let mut params = prefixed("carry", &init);
+        params.extend(prefixed("x", &xs).into_iter().map(|(aval, name)| {
+            (aval.with_shape(&aval.shape[1..]), name)
+        }));
+        let outcome = trace::trace("scan_body", Kind::LoopBody, Captures::Constants, params, |mut tensors| {
+            let x = tensors.split_off(init_leaves.len());
+            let carry = tree::unflatten(&init, tensors).expect("one tensor for each leaf");
+            f(carry, tree::unflatten(&xs, x).expect("one tensor for each leaf"))
+        });
+
+        let (carry, y) = outcome.output;
+        let checked = outcome.result.and_then(|traced| {
+            check_carry("scan", "a step", &init, &carry)?;
+            Ok(traced)
+        });
+        let outputs = init_leaves.len() + tree::leaves(&y).len();
+        let mut results = match checked {
+            Ok((body, captures)) => {
+                let op = ScanOp {
+                    length,
+                    reverse: self.reverse,
+                    unroll: self.unroll,
+                    constants: captures.len(),
+                    carry: init_leaves.len(),
+                    body,
+                };
+                let inputs: Vec<&Tensor> =
+                    captures.iter().chain(&init_leaves).chain(&xs_leaves).collect();
+                record(op, &inputs, outputs)
+            }
+            Err(error) => {
+                let error = error.note(format!("in the step of the scan at {location}"));
+                vec![poison(error, &[]); outputs]
+            }
+        };
+        let ys = results.split_off(init_leaves.len());
+        let carry = tree::unflatten(&init, results).expect("one result for each leaf");
+        (carry, tree::unflatten(&y, ys).expect("one result for each leaf"))
+    }
+
+    /// The number of steps, from `xs` and the length that was given.
+    fn check_arguments<X: Tree>(&self, xs: &X) -> Result<usize> {
+        if self.unroll == 0 {
+            return Err(Error::argument(
+                "scan: unroll must be at least 1 (the number of steps in one iteration), but it is 0",
+            ));
+        }
+        let leaves = tree::leaves_with_paths(xs);
+        leaves.iter().try_for_each(|(_, leaf)| leaf.check())?;
+        let name = |path: &Path| match path.keys() {
+            [] => "xs".to_owned(),
+            _ => format!("xs.{path}"),
+        };
+        if let Some((path, leaf)) = leaves.iter().find(|(_, leaf)| leaf.rank() == 0) {
+            return Err(Error::shape(format!(
+                "scan: xs must have a leading axis to scan over, but {} is the scalar {}; close \
+                 over what is the same at every step instead of scanning over it",
+                name(path),
+                leaf.aval(),
+            )));
+        }
+        let Some((_, first)) = leaves.first() else {
+            return self.length.ok_or_else(|| {
+                Error::argument(
+                    "scan: xs has no leaf, so the number of steps must be given: \
+                     Scan::new().length(n)",
+                )
+            });
+        };
+        let wanted = self.length.unwrap_or(first.shape()[0]);
+        if leaves.iter().all(|(_, leaf)| leaf.shape()[0] == wanted) {
+            return Ok(wanted);
+        }
+        let lines = leaves.iter().map(|(path, leaf)| format!("\n  {}: {}", name(path), leaf.aval()));
+        let rule = match self.length {
+            Some(length) => format!("the leading axis of every leaf of xs must be the length, {length}"),
+            None => "the leading axes of all leaves of xs must be the same".to_owned(),
+        };
+        Err(Error::new(ErrorKind::Shape, format!("scan: {rule}, but they are:{}", lines.collect::<String>())))
+    }
+}

@@ -1,0 +1,240 @@
+//! The one value type.
+
+use std::sync::Arc;
+
+use crate::array::Array;
+use crate::aval::{Aval, DType, Shape};
+use crate::error::{Error, ErrorKind, Location, Result};
+use crate::host::{Element, HostArray, Scalar};
+use crate::ir::Value;
+use crate::ops::broadcast::Broadcast;
+use crate::trace::{self, TraceId, poison, record_one};
+
+/// An n-dimensional array, concrete (with data, on the host or a device) or traced (standing for
+/// what it will be when the recorded program runs). The same code works on both.
+///
+/// Operations return a `Tensor`, not a `Result`: a mistake travels with the values that are
+/// computed from it and comes out, with the place in the code, where a value does: [`to_vec`],
+/// [`check`], the call of a [`jit`](crate::jit)ted function. Cloning is cheap.
+///
+/// [`to_vec`]: Tensor::to_vec
+/// [`check`]: Tensor::check
+///
+/// # Examples
+/// ```
+/// use onetrace::prelude::*;
+/// let x = Tensor::new(&[1.0f32, 2.0, 3.0], [3]);
+/// let y = (&x * 2.0 + 1.0).tanh();
+/// assert_eq!(y.shape(), [3]);
+/// assert_eq!(y.to_vec::<f32>()?[0], 3f32.tanh());
+/// # Ok::<(), onetrace::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Tensor(pub(crate) Repr);
+
+#[derive(Clone)]
+pub(crate) enum Repr {
+    Concrete(Arc<Array>),
+    Traced(TracedValue),
+    Poisoned(Arc<Poison>),
+}
+
+/// A value of an open trace.
+#[derive(Clone)]
+pub(crate) struct TracedValue {
+    pub trace: TraceId,
+    pub value: Value,
+    pub aval: Arc<Aval>,
+    pub made_at: Location,
+}
+
+/// What stands for the result of an operation that failed.
+pub(crate) struct Poison {
+    pub error: Error,
+    /// The type the result might have had: code that asks for a shape still gets one.
+    pub aval: Aval,
+}
+
+impl Tensor {
+    /// The tensor of these elements in row-major order.
+    ///
+    /// The dtype is that of the [`Element`]; fails if `shape` does not hold as many.
+    #[track_caller]
+    pub fn new<T: Element>(values: &[T], shape: impl AsRef<[usize]>) -> Tensor {
+        match HostArray::new(values, shape.as_ref()) {
+            Ok(host) => Tensor::from_host(host, ""),
+            Err(error) => poison(error, &[]),
+        }
+    }
+
+    pub(crate) fn from_host(host: HostArray, name: &str) -> Tensor {
+        Tensor(Repr::Concrete(Arc::new(Array::from_host(host, name))))
+    }
+
+    /// A scalar, shape `[]`. Floating dtypes take any number; fails if a number is not a value of
+    /// the dtype.
+    #[track_caller]
+    pub fn scalar(value: impl Into<Scalar>, dtype: DType) -> Tensor {
+        Tensor::scalar_of(value.into(), dtype)
+    }
+
+    #[track_caller]
+    pub(crate) fn scalar_of(value: Scalar, dtype: DType) -> Tensor {
+        match HostArray::scalar(value, dtype) {
+            Ok(host) => Tensor::from_host(host, ""),
+            Err(error) => poison(error, &[]),
+        }
+    }
+
+    /// The tensor of this shape with `value` everywhere; `jnp.full`.
+    #[track_caller]
+    pub fn full(shape: impl Into<Shape>, value: impl Into<Scalar>, dtype: DType) -> Tensor {
+        let shape = shape.into();
+        let scalar = Tensor::scalar_of(value.into(), dtype);
+        if shape.is_empty() {
+            return scalar;
+        }
+        // Outside of a trace there is nothing to record, and data is made faster than compiled code.
+        if let (false, Repr::Concrete(array)) = (trace::is_tracing(), &scalar.0) {
+            return match array.to_host().and_then(|host| host.repeated(&shape)) {
+                Ok(host) => Tensor::from_host(host, ""),
+                Err(error) => poison(error, &[]),
+            };
+        }
+        record_one(Broadcast { shape, axes: Vec::new() }, &[&scalar])
+    }
+
+    /// The tensor of this shape with 0 (or false) everywhere; `jnp.zeros`.
+    #[track_caller]
+    pub fn zeros(shape: impl Into<Shape>, dtype: DType) -> Tensor {
+        match dtype {
+            DType::Bool => Tensor::full(shape, false, dtype),
+            _ => Tensor::full(shape, 0, dtype),
+        }
+    }
+
+    /// The tensor of this shape with 1 (or true) everywhere; `jnp.ones`.
+    #[track_caller]
+    pub fn ones(shape: impl Into<Shape>, dtype: DType) -> Tensor {
+        match dtype {
+            DType::Bool => Tensor::full(shape, true, dtype),
+            _ => Tensor::full(shape, 1, dtype),
+        }
+    }
+
+    /// The element type.
+    pub fn dtype(&self) -> DType {
+        self.aval().dtype
+    }
+
+    /// The sizes of the axes.
+    pub fn shape(&self) -> &[usize] {
+        &self.aval().shape
+    }
+
+    /// The number of axes.
+    pub fn rank(&self) -> usize {
+        self.shape().len()
+    }
+
+    /// The number of elements.
+    pub fn size(&self) -> usize {
+        self.aval().size()
+    }
+
+    /// The dtype and shape.
+    pub fn aval(&self) -> &Aval {
+        match &self.0 {
+            Repr::Concrete(array) => array.aval(),
+            Repr::Traced(traced) => &traced.aval,
+            Repr::Poisoned(poison) => &poison.aval,
+        }
+    }
+
+    /// Whether the tensor is a value of an open trace, and so has no data.
+    pub fn is_traced(&self) -> bool {
+        matches!(self.0, Repr::Traced(_))
+    }
+
+    /// Whether every operation that led to this tensor was well formed.
+    ///
+    /// # Errors
+    /// The first mistake that was made on the way here.
+    pub fn check(&self) -> Result<()> {
+        match &self.0 {
+            Repr::Poisoned(poison) => Err(poison.error.clone()),
+            _ => Ok(()),
+        }
+    }
+
+    /// The elements in row-major order, copied from the device where they are there.
+    ///
+    /// # Errors
+    /// If `T` is not the element type, if the tensor is traced, if a mistake was made on the way
+    /// here, or if the computation failed.
+    #[track_caller]
+    pub fn to_vec<T: Element>(&self) -> Result<Vec<T>> {
+        let location = std::panic::Location::caller();
+        self.to_host().and_then(|host| host.to_vec()).map_err(|error| error.at(location))
+    }
+
+    /// The one element of a tensor of size one.
+    ///
+    /// # Errors
+    /// As [`to_vec`](Tensor::to_vec), and if there is not exactly one element.
+    #[track_caller]
+    pub fn item<T: Element>(&self) -> Result<T> {
+        let location = std::panic::Location::caller();
+        match self.to_vec()?[..] {
+            [element] => Ok(element),
+            _ => {
+                let message = format!("item: {} has not exactly one element", self.aval());
+                Err(Error::shape(message).at(location))
+            }
+        }
+    }
+
+    pub(crate) fn to_host(&self) -> Result<Arc<HostArray>> {
+        match &self.0 {
+            Repr::Concrete(array) => array.to_host(),
+            Repr::Poisoned(poison) => Err(poison.error.clone()),
+            Repr::Traced(traced) => Err(Error::new(
+                ErrorKind::Escaped,
+                format!(
+                    "the data of a traced tensor of type {} cannot be read: it has none until the \
+                     traced function runs\n  made at {}",
+                    traced.aval, traced.made_at,
+                ),
+            )),
+        }
+    }
+
+    /// The tensor under a name that the IR and the HLO show where it becomes a constant. Traced
+    /// tensors stay as they are.
+    pub fn named(self, name: &str) -> Tensor {
+        match self.0 {
+            Repr::Concrete(array) => Tensor(Repr::Concrete(Arc::new(array.renamed(name)))),
+            _ => self,
+        }
+    }
+}
+
+/// Shows the data of a concrete tensor and the type of a traced one.
+impl std::fmt::Debug for Tensor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.0 {
+            Repr::Traced(_) => write!(f, "traced {}", self.aval()),
+            Repr::Poisoned(poison) => write!(f, "failed: {}", poison.error),
+            Repr::Concrete(_) if trace::is_tracing() => write!(f, "{}", self.aval()),
+            Repr::Concrete(array) => match array.to_host() {
+                Ok(host) => {
+                    let texts = host.element_texts();
+                    let shown: Vec<&str> = texts.iter().take(64).map(String::as_str).collect();
+                    let more = if texts.len() > shown.len() { ", ..." } else { "" };
+                    write!(f, "{}({}{more})", self.aval(), shown.join(", "))
+                }
+                Err(error) => write!(f, "{}: {error}", self.aval()),
+            },
+        }
+    }
+}

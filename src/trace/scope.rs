@@ -1,0 +1,70 @@
+//! Scopes: names for parts of a program, and the place in the user's code they stand for.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use crate::error::Location;
+use crate::ir::Source;
+
+struct Scope {
+    /// The names of this scope and those around it, with slashes between them.
+    path: Arc<str>,
+    /// The call of the library that opened the scope: what is recorded in it was asked for there.
+    location: Option<Location>,
+}
+
+thread_local! {
+    static SCOPES: RefCell<Vec<Scope>> = const { RefCell::new(Vec::new()) };
+}
+
+fn enter<R>(name: &str, location: Option<Location>, f: impl FnOnce() -> R) -> R {
+    /// Closes the scope even if `f` panics.
+    struct Guard;
+    impl Drop for Guard {
+        fn drop(&mut self) {
+            SCOPES.with_borrow_mut(|scopes| scopes.pop());
+        }
+    }
+
+    SCOPES.with_borrow_mut(|scopes| {
+        let (path, outer) = match scopes.last() {
+            Some(scope) => (format!("{}/{name}", scope.path).into(), scope.location),
+            None => (name.into(), None),
+        };
+        scopes.push(Scope { path, location: outer.or(location) });
+    });
+    let _guard = Guard;
+    f()
+}
+
+/// Names what `f` records, in the IR and in the metadata of the HLO; `jax.named_scope`.
+///
+/// # Examples
+/// ```
+/// use onetrace::prelude::*;
+/// let f = jit(|x: Tensor| onetrace::named_scope("encoder", || x.tanh()));
+/// let x = Tensor::ones([3], DType::F32);
+/// assert!(f.lower(&x)?.hlo()?.contains("encoder/tanh"));
+/// # Ok::<(), onetrace::Error>(())
+/// ```
+pub fn named_scope<R>(name: &str, f: impl FnOnce() -> R) -> R {
+    enter(name, None, f)
+}
+
+/// A scope of the library's own: what is recorded in it comes, for the user, from the call of the
+/// library function, which must be `#[track_caller]`.
+#[track_caller]
+pub(crate) fn library_scope<R>(name: &str, f: impl FnOnce() -> R) -> R {
+    enter(name, Some(std::panic::Location::caller()), f)
+}
+
+/// Where an equation recorded now, by a call at `location`, comes from.
+pub(crate) fn source(location: Location) -> Source {
+    SCOPES.with_borrow(|scopes| match scopes.last() {
+        None => Source { location: Some(location), scope: None },
+        Some(scope) => Source {
+            location: Some(scope.location.unwrap_or(location)),
+            scope: Some(scope.path.clone()),
+        },
+    })
+}

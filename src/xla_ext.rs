@@ -1,0 +1,170 @@
+//! What the `xla` crate lacks: operations, metadata and conversions of XLA that its C++ interface
+//! has, through the shim in `xla_extension/shim/onetrace_ops.cc`.
+//!
+//! All `unsafe` code of the library is here.
+
+use std::ffi::{CString, c_char, c_int, c_void};
+
+use xla::{XlaBuilder, XlaComputation, XlaOp};
+
+use crate::error::Result;
+
+/// A pointer to a C++ `xla::XlaOp`.
+type RawOp = *mut c_void;
+
+/// A pointer to a C++ `xla::XlaComputation`.
+type RawComputation = *mut c_void;
+
+unsafe extern "C" {
+    fn onetrace_unary(name: *const c_char, x: RawOp) -> RawOp;
+    fn onetrace_binary(name: *const c_char, x: RawOp, y: RawOp) -> RawOp;
+    fn onetrace_bitcast_convert(x: RawOp, primitive_type: c_int) -> RawOp;
+    fn onetrace_conditional(
+        index: RawOp,
+        branches: *const RawComputation,
+        operands: *const RawOp,
+        count: usize,
+    ) -> RawOp;
+    fn onetrace_sort(
+        operands: *const RawOp,
+        count: usize,
+        comparator: RawComputation,
+        axis: i64,
+        is_stable: bool,
+    ) -> RawOp;
+    fn onetrace_cumulative(
+        x: RawOp,
+        init: RawOp,
+        computation: RawComputation,
+        dims: *const i64,
+        rank: usize,
+        axis: usize,
+        reverse: bool,
+    ) -> RawOp;
+    fn onetrace_set_op_metadata(
+        any_op_of_the_builder: RawOp,
+        op_type: *const c_char,
+        op_name: *const c_char,
+        source_file: *const c_char,
+        source_line: c_int,
+    );
+}
+
+// An `XlaOp` is a pointer to the C++ object and its builder, and nothing else. `raw` relies on it.
+const _: () = assert!(size_of::<XlaOp>() == size_of::<RawOp>() + size_of::<XlaBuilder>());
+const _: () = assert!(size_of::<XlaBuilder>() == size_of::<RawOp>());
+
+/// The C++ object behind an operation.
+fn raw(op: &XlaOp) -> RawOp {
+    let start: *const XlaOp = op;
+    let builder: *const XlaBuilder = op.builder();
+    let words: *const RawOp = start.cast();
+    // SAFETY: the struct is two words (asserted above for the one version of the crate that
+    // Cargo.toml admits): the pointer we want and the builder. `builder()` returns a reference to
+    // the latter, which tells which of the two words it is, so the other one is the pointer.
+    unsafe { if builder.cast() == words { *words.add(1) } else { *words } }
+}
+
+// An `XlaComputation` is a pointer to the C++ object, and nothing else.
+const _: () = assert!(size_of::<XlaComputation>() == size_of::<RawComputation>());
+
+/// The C++ object behind a computation, which must outlive its use.
+fn raw_computation(computation: &XlaComputation) -> RawComputation {
+    let pointer: *const XlaComputation = computation;
+    // SAFETY: the struct is one pointer (asserted above for the one version of the crate that
+    // Cargo.toml admits).
+    unsafe { *pointer.cast() }
+}
+
+/// The operation that the shim made, with the builder's error if it made none.
+fn wrap(builder: &XlaBuilder, op: RawOp) -> Result<XlaOp> {
+    Ok(builder.wrap(op.cast())?)
+}
+
+fn c_string(text: &str) -> CString {
+    CString::new(text.replace('\0', "")).expect("the text has no nul left")
+}
+
+/// An element-wise function of one operand, by its name in XLA's builder library.
+pub(crate) fn unary(name: &str, x: &XlaOp) -> Result<XlaOp> {
+    // SAFETY: `x` is a live operation, and the shim only reads it and the name.
+    let op = unsafe { onetrace_unary(c_string(name).as_ptr(), raw(x)) };
+    wrap(x.builder(), op)
+}
+
+/// An element-wise function of two operands, by its name in XLA's builder library.
+pub(crate) fn binary(name: &str, x: &XlaOp, y: &XlaOp) -> Result<XlaOp> {
+    // SAFETY: as in `unary`.
+    let op = unsafe { onetrace_binary(c_string(name).as_ptr(), raw(x), raw(y)) };
+    wrap(x.builder(), op)
+}
+
+/// The same bits as another type of the same size.
+pub(crate) fn bitcast_convert(x: &XlaOp, ty: xla::PrimitiveType) -> Result<XlaOp> {
+    // SAFETY: as in `unary`.
+    let op = unsafe { onetrace_bitcast_convert(raw(x), ty as c_int) };
+    wrap(x.builder(), op)
+}
+
+/// The results of the branch that `index` names (the last one, if it is out of range), applied to
+/// its operand.
+pub(crate) fn conditional(
+    index: &XlaOp,
+    branches: &[XlaComputation],
+    operands: &[XlaOp],
+) -> Result<XlaOp> {
+    let computations: Vec<RawComputation> = branches.iter().map(raw_computation).collect();
+    let values: Vec<RawOp> = operands.iter().map(raw).collect();
+    assert_eq!(computations.len(), values.len(), "one operand for each branch");
+    // SAFETY: as in `unary`; both slices have the length passed.
+    let op = unsafe {
+        onetrace_conditional(raw(index), computations.as_ptr(), values.as_ptr(), values.len())
+    };
+    wrap(index.builder(), op)
+}
+
+/// The operands, sorted together along `axis` by `comparator`: a tuple, or the one there is.
+pub(crate) fn sort(
+    operands: &[XlaOp],
+    comparator: &XlaComputation,
+    axis: usize,
+    is_stable: bool,
+) -> Result<XlaOp> {
+    let values: Vec<RawOp> = operands.iter().map(raw).collect();
+    // SAFETY: as in `unary`; the slice has the length passed.
+    let op = unsafe {
+        let comparator = raw_computation(comparator);
+        onetrace_sort(values.as_ptr(), values.len(), comparator, axis as i64, is_stable)
+    };
+    wrap(operands[0].builder(), op)
+}
+
+/// For each position along `axis`, the elements up to it (from it on, if `reverse`), folded with
+/// `computation` and its neutral element `init`. `dims` is the shape of `x`.
+pub(crate) fn cumulative(
+    x: &XlaOp,
+    init: &XlaOp,
+    computation: &XlaComputation,
+    dims: &[i64],
+    axis: usize,
+    reverse: bool,
+) -> Result<XlaOp> {
+    assert!(axis < dims.len(), "the axis is one of the shape");
+    // SAFETY: as in `unary`; the slice has the length passed, and the axis lies in it.
+    let op = unsafe {
+        let computation = raw_computation(computation);
+        let (pointer, rank) = (dims.as_ptr(), dims.len());
+        onetrace_cumulative(raw(x), raw(init), computation, pointer, rank, axis, reverse)
+    };
+    wrap(x.builder(), op)
+}
+
+/// Sets the metadata that the builder of `op` attaches to every operation it makes from now on.
+pub(crate) fn set_op_metadata(op: &XlaOp, ty: &str, name: &str, file: &str, line: u32) {
+    let (ty, name, file) = (c_string(ty), c_string(name), c_string(file));
+    // SAFETY: as in `unary`; the shim copies the strings.
+    unsafe {
+        let line = line as c_int;
+        onetrace_set_op_metadata(raw(op), ty.as_ptr(), name.as_ptr(), file.as_ptr(), line);
+    }
+}
