@@ -4,13 +4,13 @@
 //! is what they share: parameters, equations in order, metadata, and computations inside
 //! computations.
 
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
 
 use xla::{ArrayShape, ElementType, Shape, XlaBuilder, XlaComputation, XlaOp};
 
 use crate::aval::{Aval, DType};
-use crate::error::Result;
-use crate::ir::{Equation, Func};
+use crate::error::{Error, Result};
+use crate::ir::{Equation, Func, Value};
 use crate::xla_ext;
 
 /// XLA's element type for a dtype.
@@ -42,11 +42,39 @@ pub(crate) struct Lowering {
     builder: XlaBuilder,
     /// An operation of this builder: metadata can be set only through one.
     some_op: OnceCell<XlaOp>,
+    /// The equation that is being lowered, for metadata.
+    current: RefCell<Option<Metadata>>,
+}
+
+/// What HLO is told of the equation that an operation comes from.
+#[derive(Clone)]
+struct Metadata {
+    operation: &'static str,
+    /// The operation's name behind the scopes around it.
+    name: String,
+    file: &'static str,
+    line: u32,
+}
+
+impl Metadata {
+    fn of(equation: &Equation) -> Metadata {
+        let operation = equation.name();
+        let name = match &equation.source().scope {
+            Some(scope) => format!("{scope}/{operation}"),
+            None => operation.to_owned(),
+        };
+        let (file, line) = equation.source().location.map_or(("", 0), |l| (l.file(), l.line()));
+        Metadata { operation, name, file, line }
+    }
 }
 
 impl Lowering {
     fn new(name: &str) -> Lowering {
-        Lowering { builder: XlaBuilder::new(name), some_op: OnceCell::new() }
+        Lowering {
+            builder: XlaBuilder::new(name),
+            some_op: OnceCell::new(),
+            current: RefCell::new(None),
+        }
     }
 
     /// The builder of the computation.
@@ -60,14 +88,19 @@ impl Lowering {
         for ((param, _), input) in func.params().zip(inputs) {
             values[param.index()] = Some(input.clone());
         }
-        let get = |values: &[Option<XlaOp>], v: crate::ir::Value| {
+        let get = |values: &[Option<XlaOp>], v: Value| {
             values[v.index()].clone().expect("a function that was checked defines before it uses")
         };
+        let around = self.current.borrow().clone();
         for equation in func.equations() {
             let inputs: Vec<XlaOp> = equation.inputs().iter().map(|&v| get(&values, v)).collect();
-            let avals: Vec<Aval> = equation.outputs().iter().map(|&v| func.aval(v).clone()).collect();
-            self.set_metadata(inputs.first(), equation);
+            let avals: Vec<Aval> =
+                equation.outputs().iter().map(|&v| func.aval(v).clone()).collect();
+            self.set_metadata(Some(Metadata::of(equation)), inputs.first());
             let outputs = equation.op.rules().lower(self, &inputs, &avals)?;
+            if cfg!(debug_assertions) {
+                check_types(equation, &outputs, &avals)?;
+            }
             if let Some(op) = outputs.first() {
                 self.some_op.get_or_init(|| op.clone());
             }
@@ -75,18 +108,16 @@ impl Lowering {
                 values[value.index()] = Some(op);
             }
         }
+        self.set_metadata(around, inputs.first());
         Ok(func.results().iter().map(|&v| get(&values, v)).collect())
     }
 
     /// Tells HLO which equation the next operations come from.
-    fn set_metadata(&self, input: Option<&XlaOp>, equation: &Equation) {
-        let Some(op) = input.or(self.some_op.get()) else { return };
-        let name = match &equation.source().scope {
-            Some(scope) => format!("{scope}/{}", equation.name()),
-            None => equation.name().to_owned(),
-        };
-        let (file, line) = equation.source().location.map_or(("", 0), |l| (l.file(), l.line()));
-        xla_ext::set_op_metadata(op, equation.name(), &name, file, line);
+    fn set_metadata(&self, metadata: Option<Metadata>, input: Option<&XlaOp>) {
+        if let (Some(m), Some(op)) = (&metadata, input.or(self.some_op.get())) {
+            xla_ext::set_op_metadata(op, m.operation, &m.name, m.file, m.line);
+        }
+        self.current.replace(metadata);
     }
 
     fn tuple_parameter(&self, params: &[Aval]) -> Result<Vec<XlaOp>> {
@@ -134,6 +165,20 @@ impl Lowering {
         let output = body(&cx, inputs)?;
         Ok(cx.builder.build(&output)?)
     }
+}
+
+/// Checks that the types an operation infers are those that XLA infers from its lowering.
+fn check_types(equation: &Equation, outputs: &[XlaOp], avals: &[Aval]) -> Result<()> {
+    for (op, aval) in outputs.iter().zip(avals) {
+        let shape = op.array_shape()?;
+        let wanted = element_type(aval.dtype).primitive_type();
+        if shape.dims() != dims(&aval.shape) || shape.primitive_type() != wanted {
+            let name = equation.name();
+            return Err(Error::ir(format!("{name}: inferred {aval}, but XLA infers {shape:?}")));
+        }
+    }
+    assert_eq!(outputs.len(), avals.len(), "{}: the number of outputs", equation.name());
+    Ok(())
 }
 
 /// The elements of a tuple.
