@@ -1,22 +1,36 @@
-//! Compiles our C++ functions over XLA and tells the linker where XLA lives.
+//! Compiles our C++ functions over XLA, and tells the linker where XLA is.
 
-use std::env;
 use std::path::{Path, PathBuf};
+use std::{env, fs, io, process};
 
-/// The C++ sources, beside the headers they are compiled against.
+/// The C++ sources of this crate.
 const SOURCES: &str = "shim";
 
 fn main() {
     println!("cargo::rerun-if-env-changed=XLA_EXTENSION_DIR");
-    let xla = PathBuf::from(env::var_os("XLA_EXTENSION_DIR").unwrap_or("xla_extension".into()));
+    // The documentation is built where there is no XLA.
+    if env::var_os("DOCS_RS").is_some() {
+        return;
+    }
+    let xla = env::var_os("XLA_EXTENSION_DIR").map_or("xla_extension".into(), PathBuf::from);
+    if !xla.join("include/xla").is_dir() {
+        println!("cargo::error=there is no XLA in {}: run `cargo xtask setup`", xla.display());
+        process::exit(1);
+    }
     compile(&xla);
     link(&xla);
 }
 
-/// The flags are those with which xla-rs compiles its own C++: both must see the same classes.
+/// The flags are those of xla-rs: every compilation must see the same classes.
 fn compile(xla: &Path) {
     println!("cargo::rerun-if-changed={SOURCES}");
-    cc::Build::new()
+    let mut build = cc::Build::new();
+    match mended_headers(xla) {
+        Ok(Some(mended)) => _ = build.include(mended),
+        Ok(None) => (),
+        Err(error) => println!("cargo::warning=XLA's headers are used as they are: {error}"),
+    }
+    build
         .cpp(true)
         .std("c++17")
         .warnings(false)
@@ -26,6 +40,33 @@ fn compile(xla: &Path) {
         .define("LLVM_VERSION_STRING", "")
         .file(Path::new(SOURCES).join("onetrace_ops.cc"))
         .compile("onetrace_ops");
+}
+
+/// A header of the official archives that GCC refuses, mended as xla-rs's own build script does it:
+/// `Future<T>::Flatten` is declared under `!is_move_only` and defined under
+/// `!Future<T>::is_move_only`, which GCC does not take for the same condition.
+fn mended_headers(xla: &Path) -> io::Result<Option<PathBuf>> {
+    const HEADER: &str = "xla/tsl/concurrency/future.h";
+    const BEFORE: &str = "IsFuture<U>::value &&";
+    let text = fs::read_to_string(xla.join("include").join(HEADER))?;
+    let mut mended = String::new();
+    for piece in text.split_inclusive(BEFORE) {
+        let condition = ["!is_move_only>*", "!Future<T>::is_move_only>*"]
+            .into_iter()
+            .find(|condition| piece.trim_start().starts_with(condition));
+        mended += &match condition {
+            Some(condition) => piece.replacen(condition, "!internal::IsMoveOnly<T>::value>*", 1),
+            None => piece.to_owned(),
+        };
+    }
+    if mended == text {
+        return Ok(None);
+    }
+    let include = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default()).join("include");
+    let copy = include.join(HEADER);
+    fs::create_dir_all(copy.parent().unwrap_or(&include))?;
+    fs::write(copy, mended)?;
+    Ok(Some(include))
 }
 
 /// The run path that xla-rs emits reaches only its own binaries. Ours are covered here; a dependent

@@ -101,7 +101,9 @@ impl HostArray {
         let mut bytes = Vec::new();
         match aval.byte_size() {
             Some(size) if bytes.try_reserve_exact(size).is_ok() => {}
-            _ => return Err(Error::shape(format!("a tensor of type {aval} does not fit in memory"))),
+            _ => {
+                return Err(Error::shape(format!("a tensor of type {aval} does not fit in memory")));
+            }
         }
         for _ in 0..aval.size() {
             bytes.extend_from_slice(&self.bytes);

@@ -1,7 +1,7 @@
 //! A tracing compiler frontend on XLA.
 
-pub mod aval;
 mod array;
+pub mod aval;
 mod device;
 mod error;
 mod execute;

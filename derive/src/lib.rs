@@ -31,10 +31,9 @@ fn expand(mut input: DeriveInput) -> Result<TokenStream, Error> {
                 let text = text.trim_start_matches("r#");
                 (Member::Named(name.clone()), quote!(::onetrace::tree::Key::Field(#text)))
             }
-            None => (
-                Member::Unnamed(Index::from(index)),
-                quote!(::onetrace::tree::Key::Index(#index)),
-            ),
+            None => {
+                (Member::Unnamed(Index::from(index)), quote!(::onetrace::tree::Key::Index(#index)))
+            }
         };
         if is_static(field)? {
             visits.push(quote!(
@@ -85,7 +84,10 @@ fn expand(mut input: DeriveInput) -> Result<TokenStream, Error> {
 }
 
 fn only_structs(span: proc_macro2::Span) -> Error {
-    Error::new(span, "Tree can be derived for structs only: which leaves an enum has depends on its value")
+    Error::new(
+        span,
+        "Tree can be derived for structs only: which leaves an enum has depends on its value",
+    )
 }
 
 /// Whether a field carries `#[tree(static)]`; any other `#[tree(..)]` is a mistake.
@@ -100,4 +102,3 @@ fn is_static(field: &Field) -> Result<bool, Error> {
     }
     Ok(found)
 }
-

@@ -174,7 +174,11 @@ impl<'a> Parser<'a> {
         self.expect("(")?;
         let params = self.list(")", |p| {
             let number = p.value_index()?;
-            let name = if p.text[p.pos..].trim_start().starts_with('"') { p.string()? } else { String::new() };
+            let name = if p.text[p.pos..].trim_start().starts_with('"') {
+                p.string()?
+            } else {
+                String::new()
+            };
             p.expect(":")?;
             let aval = p.aval()?;
             let value = scope.builder.param(aval);

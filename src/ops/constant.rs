@@ -60,10 +60,13 @@ impl Attribute for Arc<HostArray> {
         }
         let elements = parser.list(")", |p| {
             let element = HostArray::parse_element(p.word(), aval.dtype);
-            element.ok_or_else(|| p.error(&format!("an element of dtype {} before this", aval.dtype)))
+            element
+                .ok_or_else(|| p.error(&format!("an element of dtype {} before this", aval.dtype)))
         })?;
         if elements.len() != aval.size() {
-            return Err(parser.error(&format!("the {} elements of {aval} before this", aval.size())));
+            return Err(
+                parser.error(&format!("the {} elements of {aval} before this", aval.size()))
+            );
         }
         Ok(Arc::new(HostArray { aval, bytes: elements.concat() }))
     }

@@ -124,4 +124,3 @@ fn advice(before: &Aval, after: &Aval) -> String {
     }
     "different shape".into()
 }
-

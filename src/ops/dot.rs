@@ -112,8 +112,11 @@ impl Tensor {
     #[track_caller]
     pub fn matmul(&self, rhs: &Tensor) -> Tensor {
         if self.rank() == 0 || rhs.rank() == 0 {
-            let message =
-                format!("matmul: the operands must have an axis, but they are {} and {}", self.aval(), rhs.aval());
+            let message = format!(
+                "matmul: the operands must have an axis, but they are {} and {}",
+                self.aval(),
+                rhs.aval()
+            );
             return poison(Error::shape(message), &[self, rhs]);
         }
         if self.rank() <= 2 && rhs.rank() <= 2 || rhs.rank() == 1 {
@@ -130,7 +133,8 @@ impl Tensor {
                 return poison(Error::shape(format!("matmul: {}", error.message())), &[self, rhs]);
             }
         };
-        let stretch = |t: &Tensor| t.broadcast_to(&[&shape[..], &t.shape()[t.rank() - 2..]].concat());
+        let stretch =
+            |t: &Tensor| t.broadcast_to(&[&shape[..], &t.shape()[t.rank() - 2..]].concat());
         let axes: Vec<usize> = (0..shape.len()).collect();
         let contract = (shape.len() + 1, shape.len());
         stretch(self).dot_general(&stretch(rhs), (&[contract.0], &[contract.1]), (&axes, &axes))

@@ -2,8 +2,8 @@
 
 use xla::{XlaComputation, XlaOp};
 
-use super::control::{Pure, check_carry, prefixed, typed_like};
 use super::Operation;
+use super::control::{Pure, check_carry, prefixed, typed_like};
 use crate::aval::{Aval, DType};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ir::Func;
@@ -63,7 +63,8 @@ impl Operation for ScanOp {
         }
         let wanted = self.input_avals();
         if wanted.iter().ne(avals.iter().copied()) {
-            let list = |avals: &mut dyn Iterator<Item = String>| avals.collect::<Vec<_>>().join(", ");
+            let list =
+                |avals: &mut dyn Iterator<Item = String>| avals.collect::<Vec<_>>().join(", ");
             return Err(Error::shape(format!(
                 "scan: the inputs must have the types ({}), but they have ({})",
                 list(&mut wanted.iter().map(ToString::to_string)),
@@ -282,20 +283,29 @@ impl Scan {
                 // The step still runs, on tensors with which nothing can be done: what it returns
                 // tells which tree the failed results have.
                 let bad = poison(error, &[]);
-                let (carry, y) = f(tree::map(&init, |t| typed_like(&bad, t)), tree::map(&xs, |_| bad.clone()));
+                let (carry, y) =
+                    f(tree::map(&init, |t| typed_like(&bad, t)), tree::map(&xs, |_| bad.clone()));
                 return (tree::map(&carry, |_| bad.clone()), tree::map(&y, |_| bad.clone()));
             }
         };
 
         let mut params = prefixed("carry", &init);
-        params.extend(prefixed("x", &xs).into_iter().map(|(aval, name)| {
-            (aval.with_shape(&aval.shape[1..]), name)
-        }));
-        let outcome = trace::trace("scan_body", Kind::LoopBody, Captures::Constants, params, |mut tensors| {
-            let x = tensors.split_off(init_leaves.len());
-            let carry = tree::unflatten(&init, tensors).expect("one tensor for each leaf");
-            f(carry, tree::unflatten(&xs, x).expect("one tensor for each leaf"))
-        });
+        params.extend(
+            prefixed("x", &xs)
+                .into_iter()
+                .map(|(aval, name)| (aval.with_shape(&aval.shape[1..]), name)),
+        );
+        let outcome = trace::trace(
+            "scan_body",
+            Kind::LoopBody,
+            Captures::Constants,
+            params,
+            |mut tensors| {
+                let x = tensors.split_off(init_leaves.len());
+                let carry = tree::unflatten(&init, tensors).expect("one tensor for each leaf");
+                f(carry, tree::unflatten(&xs, x).expect("one tensor for each leaf"))
+            },
+        );
 
         let (carry, y) = outcome.output;
         let checked = outcome.result.and_then(|traced| {
@@ -360,11 +370,17 @@ impl Scan {
         if leaves.iter().all(|(_, leaf)| leaf.shape()[0] == wanted) {
             return Ok(wanted);
         }
-        let lines = leaves.iter().map(|(path, leaf)| format!("\n  {}: {}", name(path), leaf.aval()));
+        let lines =
+            leaves.iter().map(|(path, leaf)| format!("\n  {}: {}", name(path), leaf.aval()));
         let rule = match self.length {
-            Some(length) => format!("the leading axis of every leaf of xs must be the length, {length}"),
+            Some(length) => {
+                format!("the leading axis of every leaf of xs must be the length, {length}")
+            }
             None => "the leading axes of all leaves of xs must be the same".to_owned(),
         };
-        Err(Error::new(ErrorKind::Shape, format!("scan: {rule}, but they are:{}", lines.collect::<String>())))
+        Err(Error::new(
+            ErrorKind::Shape,
+            format!("scan: {rule}, but they are:{}", lines.collect::<String>()),
+        ))
     }
 }

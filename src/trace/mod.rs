@@ -162,7 +162,8 @@ pub(crate) fn trace<R: Tree>(
     let result = match (frame.error, results) {
         (Some(error), _) | (None, Err(error)) => Err(error),
         (None, Ok(results)) => {
-            let (captures, mut params): (Vec<Tensor>, Vec<Param>) = frame.captures.into_iter().unzip();
+            let (captures, mut params): (Vec<Tensor>, Vec<Param>) =
+                frame.captures.into_iter().unzip();
             params.extend(declared);
             Ok((frame.builder.finish(name, params, results), captures))
         }

@@ -21,12 +21,27 @@ impl Stamp {
     /// The stamp of a finished set-up, or nothing.
     pub fn read(dir: &Path) -> Option<Self> {
         let text = fs::read_to_string(dir.join(STAMP)).ok()?;
-        let field = |name: &str| Some(text.lines().find_map(|line| line.strip_prefix(name))?.trim().to_owned());
-        Some(Stamp { xla: field("xla:")?, libclang: field("libclang:")?, shim: field("shim:")? })
+        let field = |name: &str| {
+            Some(
+                text.lines()
+                    .find_map(|line| line.strip_prefix(name))?
+                    .trim()
+                    .to_owned(),
+            )
+        };
+        Some(Stamp {
+            xla: field("xla:")?,
+            libclang: field("libclang:")?,
+            shim: field("shim:")?,
+        })
     }
 
     fn text(&self) -> String {
-        let Stamp { xla, libclang, shim } = self;
+        let Stamp {
+            xla,
+            libclang,
+            shim,
+        } = self;
         format!("Made by `cargo xtask setup`.\nxla: {xla}\nlibclang: {libclang}\nshim: {shim}\n")
     }
 }
@@ -40,7 +55,10 @@ pub struct Assembly {
 
 impl Assembly {
     pub fn begin(target: &Path) -> Result<Self> {
-        let assembly = Assembly { target: target.to_owned(), partial: beside(target, ".partial") };
+        let assembly = Assembly {
+            target: target.to_owned(),
+            partial: beside(target, ".partial"),
+        };
         remove(&assembly.partial)?;
         fs::create_dir_all(&assembly.partial)
             .with_context(|| format!("cannot write {}", assembly.partial.display()))?;
@@ -49,8 +67,13 @@ impl Assembly {
 
     /// Adds the files of a tree in the cache; they replace those of earlier trees.
     pub fn add(&self, tree: &Path) -> Result<()> {
-        link(tree, &self.partial)
-            .with_context(|| format!("cannot copy {} to {}", tree.display(), self.partial.display()))
+        link(tree, &self.partial).with_context(|| {
+            format!(
+                "cannot copy {} to {}",
+                tree.display(),
+                self.partial.display()
+            )
+        })
     }
 
     /// Puts the assembly in its place.
@@ -74,7 +97,9 @@ pub fn check_replaceable(target: &Path) -> Result<()> {
     let empty = match fs::read_dir(target) {
         Ok(mut entries) => entries.next().is_none(),
         Err(error) if error.kind() == ErrorKind::NotFound => true,
-        Err(error) => return Err(error).with_context(|| format!("cannot use {}", target.display())),
+        Err(error) => {
+            return Err(error).with_context(|| format!("cannot use {}", target.display()));
+        }
     };
     if !empty && Stamp::read(target).is_none() {
         bail!(
@@ -127,13 +152,21 @@ mod tests {
     use super::*;
 
     fn stamp() -> Stamp {
-        Stamp { xla: "a 1".into(), libclang: "b 2".into(), shim: "c".into() }
+        Stamp {
+            xla: "a 1".into(),
+            libclang: "b 2".into(),
+            shim: "c".into(),
+        }
     }
 
     #[test]
     fn later_trees_win_and_nothing_shows_before_the_end() {
         let dir = tempfile::tempdir().unwrap();
-        let (one, two, target) = (dir.path().join("one"), dir.path().join("two"), dir.path().join("xla"));
+        let (one, two, target) = (
+            dir.path().join("one"),
+            dir.path().join("two"),
+            dir.path().join("xla"),
+        );
         fs::create_dir_all(one.join("include")).unwrap();
         fs::create_dir_all(two.join("include")).unwrap();
         fs::write(one.join("include/a.h"), "one").unwrap();
@@ -147,10 +180,20 @@ mod tests {
         assembly.finish(&stamp()).unwrap();
 
         assert_eq!(Stamp::read(&target), Some(stamp()));
-        assert_eq!(fs::read_to_string(target.join("include/a.h")).unwrap(), "one");
-        assert_eq!(fs::read_to_string(target.join("include/b.h")).unwrap(), "two");
+        assert_eq!(
+            fs::read_to_string(target.join("include/a.h")).unwrap(),
+            "one"
+        );
+        assert_eq!(
+            fs::read_to_string(target.join("include/b.h")).unwrap(),
+            "two"
+        );
         assert_eq!(fs::read_to_string(one.join("include/b.h")).unwrap(), "one");
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 3, "nothing is left beside the target");
+        assert_eq!(
+            fs::read_dir(dir.path()).unwrap().count(),
+            3,
+            "nothing is left beside the target"
+        );
     }
 
     #[test]
@@ -171,6 +214,9 @@ mod tests {
         assert!(check_replaceable(dir.path()).is_ok());
         fs::write(dir.path().join("thesis.tex"), "").unwrap();
         let error = check_replaceable(dir.path()).unwrap_err().to_string();
-        assert!(error.contains("has files that set-up did not make"), "{error}");
+        assert!(
+            error.contains("has files that set-up did not make"),
+            "{error}"
+        );
     }
 }

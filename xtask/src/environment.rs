@@ -8,7 +8,9 @@ use crate::{archive, places};
 
 /// Prints it on standard output: shell commands, or a table for `.cargo/config.toml`.
 pub fn print(dir: Option<PathBuf>, cargo: bool) -> Result<()> {
-    let dir = dir.or_else(places::extension_of_the_user).unwrap_or_else(places::extension);
+    let dir = dir
+        .or_else(places::extension_of_the_user)
+        .unwrap_or_else(places::extension);
     let dir = std::path::absolute(&dir).with_context(|| format!("no such path: {dir:?}"))?;
     archive::check_layout(&dir).with_context(|| {
         format!(
@@ -30,13 +32,20 @@ pub fn print(dir: Option<PathBuf>, cargo: bool) -> Result<()> {
         for (name, value) in variables {
             println!("{name} = {:?}", value.display().to_string());
         }
-        println!("# Programs find the libraries through the run path that a build script gives them:");
-        println!("#     println!(\"cargo::rustc-link-arg=-Wl,-rpath,{{}}\", env::var(\"DEP_ONETRACE_LIB\")?);");
+        println!(
+            "# Programs find the libraries through the run path that a build script gives them:"
+        );
+        println!(
+            "#     println!(\"cargo::rustc-link-arg=-Wl,-rpath,{{}}\", env::var(\"DEP_ONETRACE_LIB\")?);"
+        );
     } else {
         for (name, value) in variables {
             println!("export {name}={}", quoted(&value.display().to_string()));
         }
-        println!("export LD_LIBRARY_PATH={}\"${{LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}}\"", quoted(&lib.display().to_string()));
+        println!(
+            "export LD_LIBRARY_PATH={}\"${{LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}}\"",
+            quoted(&lib.display().to_string())
+        );
     }
     Ok(())
 }

@@ -43,13 +43,26 @@ impl Sources {
         let mut files = Vec::new();
         list(dir, &mut files).with_context(|| format!("cannot read {}", dir.display()))?;
         files.sort();
-        let mut parts = vec![pin.as_bytes().to_vec(), FLAGS.join(" ").into(), LINKER_SCRIPT.into()];
+        let mut parts = vec![
+            pin.as_bytes().to_vec(),
+            FLAGS.join(" ").into(),
+            LINKER_SCRIPT.into(),
+        ];
         for file in &files {
-            parts.push(file.strip_prefix(dir).unwrap_or(file).as_os_str().as_encoded_bytes().to_vec());
+            parts.push(
+                file.strip_prefix(dir)
+                    .unwrap_or(file)
+                    .as_os_str()
+                    .as_encoded_bytes()
+                    .to_vec(),
+            );
             parts.push(fs::read(file).with_context(|| format!("cannot read {}", file.display()))?);
         }
         let key = hash::of_parts(parts.iter().map(Vec::as_slice));
-        Ok(Sources { dir: dir.to_owned(), key })
+        Ok(Sources {
+            dir: dir.to_owned(),
+            key,
+        })
     }
 
     /// Where the cache holds the compiled shim.
@@ -58,7 +71,13 @@ impl Sources {
     }
 
     /// Compiles the shim against the unpacked wheel `xla`.
-    pub fn build(&self, compiler: &Compiler, xla: &Path, partial: &Path, place: &Path) -> Result<()> {
+    pub fn build(
+        &self,
+        compiler: &Compiler,
+        xla: &Path,
+        partial: &Path,
+        place: &Path,
+    ) -> Result<()> {
         let stage = Stage::spinner("compile the shim over XLA (about 40 s)".into());
         let (tree, objects) = (partial.join("shim"), partial.join("objects"));
         let lib = tree.join("lib");
@@ -68,14 +87,20 @@ impl Sources {
         fs::write(lib.join("libxla_extension.so"), LINKER_SCRIPT)?;
 
         let objects = self.compile(compiler, xla, &objects)?;
-        let (quiet, shim): (Vec<_>, Vec<_>) =
-            objects.into_iter().partition(|object| object.file_stem().is_some_and(|stem| stem == QUIET));
-        run(shared(compiler, "libonetrace_quiet.so", &lib).args(quiet).arg("-Wl,--as-needed"))?;
+        let (quiet, shim): (Vec<_>, Vec<_>) = objects
+            .into_iter()
+            .partition(|object| object.file_stem().is_some_and(|stem| stem == QUIET));
+        run(shared(compiler, "libonetrace_quiet.so", &lib)
+            .args(quiet)
+            .arg("-Wl,--as-needed"))?;
         run(shared(compiler, "libxla_extension_shim.so", &lib)
             .args(shim)
             .arg("-L")
             .arg(xla.join("lib"))
-            .args(["-l:libtensorflow_cc.so.2", "-l:libtensorflow_framework.so.2"])
+            .args([
+                "-l:libtensorflow_cc.so.2",
+                "-l:libtensorflow_framework.so.2",
+            ])
             // Libraries start in the reverse order of loading. As the last that the shim asks for,
             // this one starts before TensorFlow's, in every program that links XLA.
             .arg("-Wl,--no-as-needed")
@@ -104,7 +129,9 @@ impl Sources {
             }
         }
         let compile = |source: &Path| {
-            let object = objects.join(source.file_stem().unwrap_or_default()).with_extension("o");
+            let object = objects
+                .join(source.file_stem().unwrap_or_default())
+                .with_extension("o");
             run(compiler
                 .command()
                 .args(FLAGS)
@@ -119,9 +146,15 @@ impl Sources {
             Ok(object)
         };
         thread::scope(|scope| {
-            let jobs: Vec<_> = sources.iter().map(|source| scope.spawn(|| compile(source))).collect();
+            let jobs: Vec<_> = sources
+                .iter()
+                .map(|source| scope.spawn(|| compile(source)))
+                .collect();
             jobs.into_iter()
-                .map(|job| job.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+                .map(|job| {
+                    job.join()
+                        .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+                })
                 .collect()
         })
     }
@@ -129,7 +162,11 @@ impl Sources {
 
 fn shared(compiler: &Compiler, name: &str, lib: &Path) -> Command {
     let mut command = compiler.command();
-    command.arg("-shared").arg(format!("-Wl,-soname,{name}")).arg("-o").arg(lib.join(name));
+    command
+        .arg("-shared")
+        .arg(format!("-Wl,-soname,{name}"))
+        .arg("-o")
+        .arg(lib.join(name));
     command
 }
 
