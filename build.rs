@@ -73,6 +73,9 @@ fn mended_headers(xla: &Path) -> io::Result<Option<PathBuf>> {
 /// crate reads the directory from `DEP_ONETRACE_LIB` in its own build script.
 fn link(xla: &Path) {
     let lib = xla.join("lib");
+    // Programs are linked again when another set-up has put other libraries in place.
+    let library = lib.join("libxla_extension.so");
+    println!("cargo::rerun-if-changed={}", library.display());
     println!("cargo::rustc-link-arg=-Wl,-rpath,{}", lib.display());
     println!("cargo::metadata=lib={}", lib.display());
 }

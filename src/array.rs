@@ -36,10 +36,16 @@ enum Buffers {
     Donated(Location),
 }
 
+static NEXT_ID: AtomicU64 = AtomicU64::new(0);
+
+/// The number that the next array gets: those made before have smaller ones.
+pub(crate) fn next_id() -> u64 {
+    NEXT_ID.load(Ordering::Relaxed)
+}
+
 impl Array {
     fn new(name: &str, data: Arc<Data>) -> Array {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        Array { id: NEXT.fetch_add(1, Ordering::Relaxed), name: name.to_owned(), data }
+        Array { id: NEXT_ID.fetch_add(1, Ordering::Relaxed), name: name.to_owned(), data }
     }
 
     pub fn from_host(host: HostArray, name: &str) -> Array {

@@ -8,6 +8,7 @@ mod execute;
 mod host;
 pub mod ir;
 mod jit;
+pub mod lint;
 mod lower;
 mod ops;
 mod tensor;
@@ -23,6 +24,9 @@ pub use jit::{Compiled, Jit, Lowered, Traced, jit};
 pub use ops::binary::Operand;
 pub use ops::control::Pure;
 pub use ops::scan::{Scan, scan};
+pub use ops::sort::sort;
+pub use ops::switch::{cond, switch};
+pub use ops::while_loop::{fori_loop, while_loop};
 pub use tensor::Tensor;
 pub use trace::scope::named_scope;
 
@@ -32,6 +36,8 @@ extern crate self as onetrace;
 /// What most programs need: `use onetrace::prelude::*;`.
 pub mod prelude {
     pub use crate::tree::{self, Tree};
-    pub use crate::{DType, Device, Error, Result, Scan, Tensor, jit, scan};
+    pub use crate::{
+        DType, Device, Error, Result, Scan, Tensor, cond, fori_loop, jit, scan, switch, while_loop,
+    };
     pub use onetrace_derive::Tree;
 }

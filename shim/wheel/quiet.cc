@@ -2,8 +2,10 @@
 // start before it: see xtask/src/shim.rs.
 #include <cstdlib>
 
-__attribute__((constructor)) static void Quiet() {
+extern "C" void onetrace_quiet() {
   constexpr int kKeepTheUsersChoice = 0;
   setenv("TF_ENABLE_ONEDNN_OPTS", "0", kKeepTheUsersChoice);
   setenv("TF_CPP_MIN_LOG_LEVEL", "2", kKeepTheUsersChoice);
 }
+
+__attribute__((constructor)) static void Start() { onetrace_quiet(); }

@@ -3,12 +3,13 @@
 use xla::XlaOp;
 
 use super::Operation;
+use super::control::{prefixed, record_tree};
 use crate::aval::Aval;
 use crate::error::{Error, Result};
 use crate::ir::Func;
 use crate::lower::Lowering;
 use crate::tensor::Tensor;
-use crate::trace::record;
+use crate::trace::{self, Captures, Kind, record};
 use crate::tree::{self, Tree};
 
 operation! {
@@ -46,4 +47,22 @@ pub(crate) fn record_call<R: Tree>(
     let outputs = function.results().len();
     let results = record(Call { function }, &inputs, outputs);
     tree::unflatten(output, results)
+}
+
+/// Runs `f`, which is made of several operations, as one program where nothing is traced: compiled
+/// once for each type of `inputs`, which are its parameters. In a trace `f` records what it does
+/// there. Tensors that `f` captures are parameters too.
+#[track_caller]
+pub(crate) fn composite<A: Tree, R: Tree>(name: &str, inputs: A, f: impl FnOnce(A) -> R) -> R {
+    if trace::is_tracing() {
+        return f(inputs);
+    }
+    let params = prefixed("arg", &inputs);
+    let outcome = trace::trace(name, Kind::Function, Captures::Params, params, |tensors| {
+        f(tree::unflatten(&inputs, tensors).expect("one tensor for each leaf"))
+    });
+    let prepared = tree::check(&inputs).and(outcome.result).map(|(function, captures)| {
+        (Call { function }.into(), [captures, tree::leaves(&inputs)].concat())
+    });
+    record_tree(prepared, &outcome.output, || format!("in {name}"))
 }

@@ -2,7 +2,9 @@
 
 use crate::aval::Aval;
 use crate::error::{Error, ErrorKind, Result};
+use crate::ops::Op;
 use crate::tensor::{Poison, Repr, Tensor};
+use crate::trace::{self, Captures, Kind, Outcome, poison, record};
 use crate::tree::{self, Path, Tree};
 
 /// A function that does not assign to variables outside of it.
@@ -15,11 +17,40 @@ use crate::tree::{self, Path, Tree};
     note = "return the value instead: from a scan, in the carry to keep the last one, as a `y` to \
             keep all of them"
 )]
-pub trait Pure {}
+pub trait Pure: Clone {}
 
 // A closure that holds a unique borrow is not `Clone`; every other one that captures tensors is.
 #[diagnostic::do_not_recommend]
 impl<F: Clone> Pure for F {}
+
+/// Traces `f` on tensors with the structure of `template` and the types and names `params`.
+#[track_caller]
+pub(crate) fn trace_region<A: Tree, R: Tree>(
+    name: &str,
+    kind: Kind,
+    params: Vec<(Aval, String)>,
+    template: &A,
+    f: impl FnOnce(A) -> R,
+) -> Outcome<R> {
+    trace::trace(name, kind, Captures::Constants, params, |tensors| {
+        f(tree::unflatten(template, tensors).expect("one tensor for each leaf"))
+    })
+}
+
+/// Records an operation whose outputs have the structure of `template`, or poisons them all.
+#[track_caller]
+pub(crate) fn record_tree<R: Tree>(
+    prepared: Result<(Op, Vec<Tensor>)>,
+    template: &R,
+    note: impl FnOnce() -> String,
+) -> R {
+    let outputs = tree::leaves(template).len();
+    let results = match prepared {
+        Ok((op, inputs)) => record(op, &inputs.iter().collect::<Vec<_>>(), outputs),
+        Err(error) => vec![poison(error.note(note()), &[]); outputs],
+    };
+    tree::unflatten(template, results).expect("one result for each leaf")
+}
 
 /// The types of the leaves of `tree`, with their paths below `name`.
 pub(crate) fn prefixed<T: Tree>(name: &str, tree: &T) -> Vec<(Aval, String)> {

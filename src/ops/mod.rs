@@ -139,9 +139,13 @@ pub(crate) mod broadcast;
 pub(crate) mod call;
 pub(crate) mod constant;
 pub(crate) mod control;
+pub(crate) mod convert;
 pub(crate) mod dot;
 pub(crate) mod scan;
+pub(crate) mod sort;
+pub(crate) mod switch;
 pub(crate) mod unary;
+pub(crate) mod while_loop;
 
 operations! {
     binary::Binary,
@@ -150,9 +154,15 @@ operations! {
     broadcast::Transpose,
     call::Call,
     constant::Constant,
+    convert::Bitcast,
+    convert::Convert,
     dot::Dot,
     scan::ScanOp,
+    sort::Sort,
+    sort::TopK,
+    switch::SwitchOp,
     unary::Unary,
+    while_loop::WhileOp,
 }
 
 /// The inputs of an operation that takes exactly `N` of them.

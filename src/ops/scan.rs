@@ -3,13 +3,13 @@
 use xla::{XlaComputation, XlaOp};
 
 use super::Operation;
-use super::control::{Pure, check_carry, prefixed, typed_like};
+use super::control::{Pure, check_carry, prefixed, record_tree, trace_region, typed_like};
 use crate::aval::{Aval, DType};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ir::Func;
 use crate::lower::{Lowering, dims, element_type, untuple};
 use crate::tensor::Tensor;
-use crate::trace::{self, Captures, Kind, poison, record};
+use crate::trace::{Kind, poison};
 use crate::tree::{self, Path, Tree};
 
 operation! {
@@ -275,8 +275,6 @@ impl Scan {
         xs: X,
     ) -> (C, Y) {
         let location = std::panic::Location::caller();
-        let init_leaves = tree::leaves(&init);
-        let xs_leaves = tree::leaves(&xs);
         let length = match self.check_arguments(&xs) {
             Ok(length) => length,
             Err(error) => {
@@ -290,51 +288,27 @@ impl Scan {
         };
 
         let mut params = prefixed("carry", &init);
-        params.extend(
-            prefixed("x", &xs)
-                .into_iter()
-                .map(|(aval, name)| (aval.with_shape(&aval.shape[1..]), name)),
-        );
-        let outcome = trace::trace(
-            "scan_body",
-            Kind::LoopBody,
-            Captures::Constants,
-            params,
-            |mut tensors| {
-                let x = tensors.split_off(init_leaves.len());
-                let carry = tree::unflatten(&init, tensors).expect("one tensor for each leaf");
-                f(carry, tree::unflatten(&xs, x).expect("one tensor for each leaf"))
-            },
-        );
-
+        params.extend(prefixed("x", &xs).into_iter().map(|(aval, name)| {
+            let slice = aval.with_shape(&aval.shape[1..]);
+            (slice, name)
+        }));
+        let arguments = (init.clone(), xs.clone());
+        let outcome = trace_region("scan_body", Kind::LoopBody, params, &arguments, |(c, x)| f(c, x));
         let (carry, y) = outcome.output;
-        let checked = outcome.result.and_then(|traced| {
+        let prepared = outcome.result.and_then(|(body, captures)| {
             check_carry("scan", "a step", &init, &carry)?;
-            Ok(traced)
+            let op = ScanOp {
+                length,
+                reverse: self.reverse,
+                unroll: self.unroll,
+                constants: captures.len(),
+                carry: tree::leaves(&init).len(),
+                body,
+            };
+            let inputs = [captures, tree::leaves(&init), tree::leaves(&xs)].concat();
+            Ok((op.into(), inputs))
         });
-        let outputs = init_leaves.len() + tree::leaves(&y).len();
-        let mut results = match checked {
-            Ok((body, captures)) => {
-                let op = ScanOp {
-                    length,
-                    reverse: self.reverse,
-                    unroll: self.unroll,
-                    constants: captures.len(),
-                    carry: init_leaves.len(),
-                    body,
-                };
-                let inputs: Vec<&Tensor> =
-                    captures.iter().chain(&init_leaves).chain(&xs_leaves).collect();
-                record(op, &inputs, outputs)
-            }
-            Err(error) => {
-                let error = error.note(format!("in the step of the scan at {location}"));
-                vec![poison(error, &[]); outputs]
-            }
-        };
-        let ys = results.split_off(init_leaves.len());
-        let carry = tree::unflatten(&init, results).expect("one result for each leaf");
-        (carry, tree::unflatten(&y, ys).expect("one result for each leaf"))
+        record_tree(prepared, &(init, y), || format!("in the step of the scan at {location}"))
     }
 
     /// The number of steps, from `xs` and the length that was given.

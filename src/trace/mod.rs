@@ -17,7 +17,7 @@ use std::panic::Location as PanicLocation;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::array::Array;
+use crate::array::{self, Array};
 use crate::aval::Aval;
 use crate::error::{Error, ErrorKind, Location, Result};
 use crate::execute;
@@ -47,7 +47,8 @@ pub(crate) enum Kind {
     LoopBody,
 }
 
-/// Whether captured concrete tensors become constants or parameters.
+/// Whether captured concrete tensors become constants or parameters. A tensor that was made inside
+/// of the trace, such as the 2 of `x * 2`, is a constant in any case.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Captures {
     Constants,
@@ -59,6 +60,8 @@ struct Frame {
     id: TraceId,
     kind: Kind,
     captures_as: Captures,
+    /// Arrays with this id or a larger one were made since the trace began.
+    first_array: u64,
     builder: FuncBuilder,
     /// The tensors from outside that became parameters.
     captures: Vec<(Tensor, Param)>,
@@ -142,6 +145,7 @@ pub(crate) fn trace<R: Tree>(
         id,
         kind,
         captures_as,
+        first_array: array::next_id(),
         builder,
         captures: Vec::new(),
         captured: HashMap::new(),
@@ -265,7 +269,9 @@ fn lift(frames: &mut [Frame], tensor: &Tensor) -> Result<Value> {
         return Ok(value);
     }
     let value = match &tensor.0 {
-        Repr::Concrete(array) if frame.captures_as == Captures::Constants => {
+        Repr::Concrete(array)
+            if frame.captures_as == Captures::Constants || array.id() >= frame.first_array =>
+        {
             let op = Constant { value: array.to_host()?, name: array.name().to_owned() };
             let aval = tensor.aval().clone();
             frame.builder.equation(op.into(), Vec::new(), vec![aval], Source::default())[0]

@@ -15,10 +15,7 @@ const TOP: &str = "xla_extension";
 /// Unpacks an archive into an empty directory.
 pub fn unpack(file: &Path, into: &Path) -> Result<()> {
     let opened = File::open(file).with_context(|| format!("cannot read {}", file.display()))?;
-    let stage = Stage::bytes(
-        format!("unpack {}", file.display()),
-        opened.metadata()?.len(),
-    );
+    let stage = Stage::bytes(format!("unpack {}", file.display()), opened.metadata()?.len());
     Archive::new(GzDecoder::new(stage.count(opened)))
         .unpack(into)
         .with_context(|| format!("{} is not a whole tar.gz archive", file.display()))?;

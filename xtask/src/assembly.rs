@@ -22,26 +22,13 @@ impl Stamp {
     pub fn read(dir: &Path) -> Option<Self> {
         let text = fs::read_to_string(dir.join(STAMP)).ok()?;
         let field = |name: &str| {
-            Some(
-                text.lines()
-                    .find_map(|line| line.strip_prefix(name))?
-                    .trim()
-                    .to_owned(),
-            )
+            Some(text.lines().find_map(|line| line.strip_prefix(name))?.trim().to_owned())
         };
-        Some(Stamp {
-            xla: field("xla:")?,
-            libclang: field("libclang:")?,
-            shim: field("shim:")?,
-        })
+        Some(Stamp { xla: field("xla:")?, libclang: field("libclang:")?, shim: field("shim:")? })
     }
 
     fn text(&self) -> String {
-        let Stamp {
-            xla,
-            libclang,
-            shim,
-        } = self;
+        let Stamp { xla, libclang, shim } = self;
         format!("Made by `cargo xtask setup`.\nxla: {xla}\nlibclang: {libclang}\nshim: {shim}\n")
     }
 }
@@ -55,10 +42,7 @@ pub struct Assembly {
 
 impl Assembly {
     pub fn begin(target: &Path) -> Result<Self> {
-        let assembly = Assembly {
-            target: target.to_owned(),
-            partial: beside(target, ".partial"),
-        };
+        let assembly = Assembly { target: target.to_owned(), partial: beside(target, ".partial") };
         remove(&assembly.partial)?;
         fs::create_dir_all(&assembly.partial)
             .with_context(|| format!("cannot write {}", assembly.partial.display()))?;
@@ -68,11 +52,7 @@ impl Assembly {
     /// Adds the files of a tree in the cache; they replace those of earlier trees.
     pub fn add(&self, tree: &Path) -> Result<()> {
         link(tree, &self.partial).with_context(|| {
-            format!(
-                "cannot copy {} to {}",
-                tree.display(),
-                self.partial.display()
-            )
+            format!("cannot copy {} to {}", tree.display(), self.partial.display())
         })
     }
 
@@ -152,21 +132,14 @@ mod tests {
     use super::*;
 
     fn stamp() -> Stamp {
-        Stamp {
-            xla: "a 1".into(),
-            libclang: "b 2".into(),
-            shim: "c".into(),
-        }
+        Stamp { xla: "a 1".into(), libclang: "b 2".into(), shim: "c".into() }
     }
 
     #[test]
     fn later_trees_win_and_nothing_shows_before_the_end() {
         let dir = tempfile::tempdir().unwrap();
-        let (one, two, target) = (
-            dir.path().join("one"),
-            dir.path().join("two"),
-            dir.path().join("xla"),
-        );
+        let (one, two, target) =
+            (dir.path().join("one"), dir.path().join("two"), dir.path().join("xla"));
         fs::create_dir_all(one.join("include")).unwrap();
         fs::create_dir_all(two.join("include")).unwrap();
         fs::write(one.join("include/a.h"), "one").unwrap();
@@ -180,14 +153,8 @@ mod tests {
         assembly.finish(&stamp()).unwrap();
 
         assert_eq!(Stamp::read(&target), Some(stamp()));
-        assert_eq!(
-            fs::read_to_string(target.join("include/a.h")).unwrap(),
-            "one"
-        );
-        assert_eq!(
-            fs::read_to_string(target.join("include/b.h")).unwrap(),
-            "two"
-        );
+        assert_eq!(fs::read_to_string(target.join("include/a.h")).unwrap(), "one");
+        assert_eq!(fs::read_to_string(target.join("include/b.h")).unwrap(), "two");
         assert_eq!(fs::read_to_string(one.join("include/b.h")).unwrap(), "one");
         assert_eq!(
             fs::read_dir(dir.path()).unwrap().count(),
@@ -214,9 +181,6 @@ mod tests {
         assert!(check_replaceable(dir.path()).is_ok());
         fs::write(dir.path().join("thesis.tex"), "").unwrap();
         let error = check_replaceable(dir.path()).unwrap_err().to_string();
-        assert!(
-            error.contains("has files that set-up did not make"),
-            "{error}"
-        );
+        assert!(error.contains("has files that set-up did not make"), "{error}");
     }
 }

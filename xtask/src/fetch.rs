@@ -16,12 +16,8 @@ use crate::progress::Stage;
 use crate::wheels::Wheel;
 
 /// The commands under which pip may be found, best first.
-pub const PIPS: &[&[&str]] = &[
-    &["python3", "-m", "pip"],
-    &["python", "-m", "pip"],
-    &["pip3"],
-    &["pip"],
-];
+pub const PIPS: &[&[&str]] =
+    &[&["python3", "-m", "pip"], &["python", "-m", "pip"], &["pip3"], &["pip"]];
 
 /// The first pip release that can go on with a broken download.
 const RESUMES: (u32, u32) = (25, 1);
@@ -36,25 +32,16 @@ impl Pip {
     /// The first of `candidates` that runs.
     pub fn find(candidates: &[&[&str]]) -> Result<Self> {
         for candidate in candidates {
-            let output = Command::new(candidate[0])
-                .args(&candidate[1..])
-                .arg("--version")
-                .output();
+            let output = Command::new(candidate[0]).args(&candidate[1..]).arg("--version").output();
             if let Ok(output) = output
                 && output.status.success()
             {
                 let version = version(&String::from_utf8_lossy(&output.stdout));
                 let command = candidate.iter().map(|&part| part.to_owned()).collect();
-                return Ok(Pip {
-                    command,
-                    resumes: version >= RESUMES,
-                });
+                return Ok(Pip { command, resumes: version >= RESUMES });
             }
         }
-        let tried: Vec<_> = candidates
-            .iter()
-            .map(|pip| format!("`{}`", pip.join(" ")))
-            .collect();
+        let tried: Vec<_> = candidates.iter().map(|pip| format!("`{}`", pip.join(" "))).collect();
         bail!(
             "there is no pip to download XLA with (tried {}).\n\
              Install it (`apt install python3-pip`, `dnf install python3-pip`), or take the wheels \
@@ -71,12 +58,7 @@ impl Pip {
         command
             .args(&self.command[1..])
             .args(wheel.pip_arguments())
-            .args([
-                "--no-input",
-                "--disable-pip-version-check",
-                "--progress-bar",
-                "off",
-            ])
+            .args(["--no-input", "--disable-pip-version-check", "--progress-bar", "off"])
             // The wheel goes into our cache; pip's would hold it a second time.
             .arg("--no-cache-dir")
             .arg("--dest")
@@ -90,10 +72,7 @@ impl Pip {
         }
         let mut child = command.spawn().context("cannot start pip")?;
 
-        let stage = Stage::bytes(
-            format!("download {} {}", wheel.name, wheel.version),
-            wheel.bytes,
-        );
+        let stage = Stage::bytes(format!("download {} {}", wheel.name, wheel.version), wheel.bytes);
         let status = loop {
             if let Some(status) = child.try_wait().context("cannot wait for pip")? {
                 break status;
@@ -133,11 +112,7 @@ pub fn wheel(wheel: &Wheel, cache: &Path, partial: &Path, pips: &[&[&str]]) -> R
 
     let arrived = dir.join(wheel.file);
     if !arrived.exists() {
-        bail!(
-            "pip downloaded something else than {}: see {}",
-            wheel.file,
-            dir.display()
-        );
+        bail!("pip downloaded something else than {}: see {}", wheel.file, dir.display());
     }
     verify(wheel, &arrived)?;
     fs::create_dir_all(cache.join("wheels")).context("cannot write the cache")?;
@@ -165,27 +140,16 @@ pub fn verify(wheel: &Wheel, file: &Path) -> Result<()> {
 
 /// The release in `pip 23.2.1 from …`.
 fn version(line: &str) -> (u32, u32) {
-    let mut numbers = line
-        .split_whitespace()
-        .nth(1)
-        .unwrap_or_default()
-        .split('.');
-    let mut next = || {
-        numbers
-            .next()
-            .and_then(|number| number.parse().ok())
-            .unwrap_or(0)
-    };
+    let mut numbers = line.split_whitespace().nth(1).unwrap_or_default().split('.');
+    let mut next = || numbers.next().and_then(|number| number.parse().ok()).unwrap_or(0);
     (next(), next())
 }
 
 /// pip says at the end what went wrong, after many retries.
 fn last_lines(log: &str) -> String {
     let lines: Vec<_> = log.lines().filter(|line| !line.trim().is_empty()).collect();
-    let shown: Vec<_> = lines[lines.len().saturating_sub(4)..]
-        .iter()
-        .map(|l| format!("  {l}"))
-        .collect();
+    let shown: Vec<_> =
+        lines[lines.len().saturating_sub(4)..].iter().map(|l| format!("  {l}")).collect();
     shown.join("\n")
 }
 

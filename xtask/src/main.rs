@@ -20,12 +20,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 #[derive(Parser)]
-#[command(
-    name = "xtask",
-    bin_name = "cargo xtask",
-    about = "Set-up and one-command runs",
-    version
-)]
+#[command(name = "xtask", bin_name = "cargo xtask", about = "Set-up and one-command runs", version)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

@@ -27,11 +27,7 @@ pub fn extension_of_the_user() -> Option<PathBuf> {
 
 /// Where whole stages of set-up are kept for the next checkout.
 pub fn cache() -> Result<PathBuf> {
-    let var = |name| {
-        env::var_os(name)
-            .filter(|value| !value.is_empty())
-            .map(PathBuf::from)
-    };
+    let var = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let dir = var("ONETRACE_CACHE")
         .or_else(|| Some(var("XDG_CACHE_HOME")?.join("onetrace")))
         .or_else(|| Some(var("HOME")?.join(".cache/onetrace")));

@@ -16,11 +16,7 @@ const GLIBC: (u32, u32) = (2, 27);
 pub fn platform() -> Result<()> {
     let getconf = Command::new("getconf").arg("GNU_LIBC_VERSION").output();
     let glibc = getconf.map(|out| String::from_utf8_lossy(&out.stdout).into_owned());
-    check_platform(
-        env::consts::OS,
-        env::consts::ARCH,
-        &glibc.unwrap_or_default(),
-    )
+    check_platform(env::consts::OS, env::consts::ARCH, &glibc.unwrap_or_default())
 }
 
 fn check_platform(os: &str, arch: &str, glibc: &str) -> Result<()> {
@@ -30,11 +26,7 @@ fn check_platform(os: &str, arch: &str, glibc: &str) -> Result<()> {
         bail!("set-up knows XLA for x86_64 Linux, but this machine is {arch} {os}.\n{own}");
     }
     let Some(version) = glibc.trim().strip_prefix("glibc ") else {
-        bail!(
-            "XLA needs glibc {}.{} or later, and this system has none.\n{own}",
-            GLIBC.0,
-            GLIBC.1
-        );
+        bail!("XLA needs glibc {}.{} or later, and this system has none.\n{own}", GLIBC.0, GLIBC.1);
     };
     let mut numbers = version.split('.').map(|part| part.parse().unwrap_or(0));
     if (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) < GLIBC {
@@ -82,9 +74,7 @@ pub fn room(dir: &Path, needed: u64, purpose: &str) -> Result<()> {
     );
     fs::create_dir_all(dir).with_context(|| how.clone())?;
     let probe = dir.join(".writable");
-    fs::write(&probe, "")
-        .and_then(|()| fs::remove_file(&probe))
-        .context(how)?;
+    fs::write(&probe, "").and_then(|()| fs::remove_file(&probe)).context(how)?;
 
     let space = rustix::fs::statvfs(dir)
         .with_context(|| format!("cannot ask for the free space of {}", dir.display()))?;
@@ -121,10 +111,7 @@ mod tests {
         let mac = message(check_platform("macos", "x86_64", ""));
         assert!(mac.contains("this machine is x86_64 macos"), "{mac}");
         let old = message(check_platform("linux", "x86_64", "glibc 2.17"));
-        assert!(
-            old.contains("needs glibc 2.27 or later, but this system has 2.17"),
-            "{old}"
-        );
+        assert!(old.contains("needs glibc 2.27 or later, but this system has 2.17"), "{old}");
         let musl = message(check_platform("linux", "x86_64", ""));
         assert!(musl.contains("this system has none"), "{musl}");
     }

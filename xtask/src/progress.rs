@@ -16,20 +16,12 @@ impl Stage {
     /// A stage that works through a known number of bytes.
     pub fn bytes(what: String, total: u64) -> Self {
         let template = "{msg}  {wide_bar}  {bytes} of {total_bytes}  {binary_bytes_per_sec}";
-        Self::new(
-            format!("{what} ({})", megabytes(total)),
-            ProgressBar::new(total),
-            template,
-        )
+        Self::new(format!("{what} ({})", megabytes(total)), ProgressBar::new(total), template)
     }
 
     /// A stage of unknown length.
     pub fn spinner(what: String) -> Self {
-        Self::new(
-            what,
-            ProgressBar::new_spinner(),
-            "{spinner} {msg}  {elapsed}",
-        )
+        Self::new(what, ProgressBar::new_spinner(), "{spinner} {msg}  {elapsed}")
     }
 
     fn new(what: String, bar: ProgressBar, template: &str) -> Self {
@@ -44,17 +36,12 @@ impl Stage {
             bar.set_draw_target(indicatif::ProgressDrawTarget::hidden());
             eprintln!("{what} ...");
         }
-        Stage {
-            what,
-            bar,
-            started: Instant::now(),
-        }
+        Stage { what, bar, started: Instant::now() }
     }
 
     /// Bytes done so far.
     pub fn set(&self, bytes: u64) {
-        self.bar
-            .set_position(bytes.min(self.bar.length().unwrap_or(bytes)));
+        self.bar.set_position(bytes.min(self.bar.length().unwrap_or(bytes)));
     }
 
     /// A reader whose bytes count as done.
@@ -65,11 +52,7 @@ impl Stage {
     /// Leaves a line that says how long the stage took.
     pub fn finish(self) {
         self.bar.finish_and_clear();
-        eprintln!(
-            "{}: {:.1} s",
-            self.what,
-            self.started.elapsed().as_secs_f64()
-        );
+        eprintln!("{}: {:.1} s", self.what, self.started.elapsed().as_secs_f64());
     }
 }
 

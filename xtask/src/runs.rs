@@ -23,10 +23,7 @@ pub fn demo(arguments: &[String]) -> Result<()> {
 pub fn test() -> Result<()> {
     setup::run(&SetupArgs::default())?;
     step("formatting", &mut cargo("fmt --all --check"))?;
-    step(
-        "lints",
-        &mut cargo("clippy --workspace --all-targets -- -D warnings"),
-    )?;
+    step("lints", &mut cargo("clippy --workspace --all-targets -- -D warnings"))?;
     let mut doc = cargo("doc --workspace --no-deps");
     step("documentation", doc.env("RUSTDOCFLAGS", "-D warnings"))?;
     step("tests", &mut cargo("test --workspace"))?;
@@ -64,22 +61,16 @@ fn examples() -> Result<Vec<String>> {
 /// Cargo, in the repository, whose `.cargo/config.toml` says where XLA is.
 fn cargo(arguments: &str) -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or("cargo".into()));
-    command
-        .args(arguments.split_whitespace())
-        .current_dir(places::root());
+    command.args(arguments.split_whitespace()).current_dir(places::root());
     command
 }
 
 fn run(command: &mut Command) -> Result<()> {
-    let shown: Vec<_> = command
-        .get_args()
-        .map(|argument| argument.to_string_lossy().into_owned())
-        .collect();
+    let shown: Vec<_> =
+        command.get_args().map(|argument| argument.to_string_lossy().into_owned()).collect();
     let shown = format!("cargo {}", shown.join(" "));
     eprintln!("    {shown}");
-    let status = command
-        .status()
-        .with_context(|| format!("cannot start `{shown}`"))?;
+    let status = command.status().with_context(|| format!("cannot start `{shown}`"))?;
     if !status.success() {
         bail!("`{shown}` failed ({status})");
     }

@@ -134,17 +134,10 @@ impl Setup {
     /// What the finished set-up will be made of.
     fn stamp(&self, shim: &shim::Sources) -> Result<Stamp> {
         let (xla, shim) = match &self.archive {
-            Some(file) => (
-                format!("archive sha256:{}", hash::of_file(file)?),
-                "none".to_owned(),
-            ),
+            Some(file) => (format!("archive sha256:{}", hash::of_file(file)?), "none".to_owned()),
             None => (self.xla.pin(), shim.key.clone()),
         };
-        Ok(Stamp {
-            xla,
-            libclang: self.libclang.pin(),
-            shim,
-        })
+        Ok(Stamp { xla, libclang: self.libclang.pin(), shim })
     }
 
     fn finished(&self, wanted: &Stamp) -> bool {
@@ -169,11 +162,7 @@ impl Setup {
             if self.force || !unpack::place(wheel, &self.cache).exists() {
                 in_cache += wheel.unpacked_bytes;
                 // pip holds a download twice while it moves it.
-                in_cache += if self.wheels.is_empty() {
-                    2 * wheel.bytes
-                } else {
-                    0
-                };
+                in_cache += if self.wheels.is_empty() { 2 * wheel.bytes } else { 0 };
             }
         }
         preflight::room(&self.cache, in_cache, "the cache ($ONETRACE_CACHE)")?;
@@ -209,11 +198,7 @@ impl Setup {
         // pip's names and files on disk differ in case and in `-` against `_`.
         let start = format!("{}-", wheel.name.replace('-', "_"));
         for file in &self.wheels {
-            let name = file
-                .file_name()
-                .unwrap_or_default()
-                .to_string_lossy()
-                .replace('-', "_");
+            let name = file.file_name().unwrap_or_default().to_string_lossy().replace('-', "_");
             if name.starts_with(&start.replace('-', "_")) {
                 fetch::verify(wheel, file)?;
                 return Ok(Some(file.clone()));

@@ -1,6 +1,8 @@
-//! What xla-rs needs and the wheel lacks: stand-in headers, the PJRT plugin registry, and silence.
+//! What xla-rs needs and the wheel lacks: stand-in headers, the PJRT plugin registry, the
+//! conversion to StableHLO; and what keeps TensorFlow quiet.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
@@ -13,24 +15,20 @@ use crate::progress::Stage;
 use crate::unpack;
 
 /// These are the flags of xla-rs: every compilation must see the same classes.
-const FLAGS: &[&str] = &[
-    "-std=c++17",
-    "-O2",
-    "-fPIC",
-    "-w",
-    "-DNDEBUG",
-    "-DLLVM_ON_UNIX=1",
-    "-DLLVM_VERSION_STRING=",
-];
+const FLAGS: &[&str] =
+    &["-std=c++17", "-O2", "-fPIC", "-w", "-DNDEBUG", "-DLLVM_ON_UNIX=1", "-DLLVM_VERSION_STRING="];
 
-/// xla-rs links one library, `libxla_extension.so`. A linker script of that name stands for all.
-const LINKER_SCRIPT: &str =
-    "INPUT(libxla_extension_shim.so libtensorflow_cc.so.2 libtensorflow_framework.so.2)\n";
+/// xla-rs links one library, `libxla_extension.so`; a linker script of that name stands for all.
+///
+/// Libraries start in the reverse order of loading: the last one here starts before TensorFlow's.
+/// Nothing in a program calls it, so the object file refers to it lest the linker leave it out.
+const LINKER_SCRIPT: &str = "INPUT(onetrace_quiet.o libxla_extension_shim.so \
+     libtensorflow_cc.so.2 libtensorflow_framework.so.2 libonetrace_quiet.so)\n";
 
-/// Compiled separately, since the shim must load it as a library of its own.
-const QUIET: &str = "quiet";
+/// The C++ sources, each compiled on its own.
+const SOURCES: [&str; 4] = ["plugin_registry", "quiet", "quiet_reference", "stablehlo"];
 
-/// The shim's sources.
+/// The directory of the shim's sources.
 pub struct Sources {
     dir: PathBuf,
     /// Names everything that the compiled shim depends on.
@@ -40,29 +38,16 @@ pub struct Sources {
 impl Sources {
     /// Reads the sources in `dir`, to be compiled against the unpacked wheel named by `pin`.
     pub fn read(dir: &Path, pin: &str) -> Result<Self> {
-        let mut files = Vec::new();
-        list(dir, &mut files).with_context(|| format!("cannot read {}", dir.display()))?;
-        files.sort();
-        let mut parts = vec![
-            pin.as_bytes().to_vec(),
-            FLAGS.join(" ").into(),
-            LINKER_SCRIPT.into(),
-        ];
-        for file in &files {
-            parts.push(
-                file.strip_prefix(dir)
-                    .unwrap_or(file)
-                    .as_os_str()
-                    .as_encoded_bytes()
-                    .to_vec(),
-            );
-            parts.push(fs::read(file).with_context(|| format!("cannot read {}", file.display()))?);
-        }
-        let key = hash::of_parts(parts.iter().map(Vec::as_slice));
-        Ok(Sources {
-            dir: dir.to_owned(),
-            key,
-        })
+        let read = || {
+            let mut parts = vec![pin.into(), FLAGS.join(" ").into(), LINKER_SCRIPT.into()];
+            for file in files(dir, Path::new(""))? {
+                parts.push(fs::read(dir.join(&file))?);
+                parts.push(file.into_os_string().into_encoded_bytes());
+            }
+            io::Result::Ok(parts)
+        };
+        let parts = read().with_context(|| format!("cannot read {}", dir.display()))?;
+        Ok(Sources { dir: dir.to_owned(), key: hash::of_parts(parts.iter().map(Vec::as_slice)) })
     }
 
     /// Where the cache holds the compiled shim.
@@ -79,132 +64,105 @@ impl Sources {
         place: &Path,
     ) -> Result<()> {
         let stage = Stage::spinner("compile the shim over XLA (about 40 s)".into());
-        let (tree, objects) = (partial.join("shim"), partial.join("objects"));
-        let lib = tree.join("lib");
-        fs::create_dir_all(&lib)?;
-        fs::create_dir_all(&objects)?;
-        copy_headers(&self.dir.join("include"), &tree.join("include"))?;
-        fs::write(lib.join("libxla_extension.so"), LINKER_SCRIPT)?;
-
-        let objects = self.compile(compiler, xla, &objects)?;
-        let (quiet, shim): (Vec<_>, Vec<_>) = objects
-            .into_iter()
-            .partition(|object| object.file_stem().is_some_and(|stem| stem == QUIET));
-        run(shared(compiler, "libonetrace_quiet.so", &lib)
-            .args(quiet)
-            .arg("-Wl,--as-needed"))?;
-        run(shared(compiler, "libxla_extension_shim.so", &lib)
-            .args(shim)
-            .arg("-L")
-            .arg(xla.join("lib"))
-            .args([
-                "-l:libtensorflow_cc.so.2",
-                "-l:libtensorflow_framework.so.2",
-            ])
-            // Libraries start in the reverse order of loading. As the last that the shim asks for,
-            // this one starts before TensorFlow's, in every program that links XLA.
-            .arg("-Wl,--no-as-needed")
-            .arg("-L")
-            .arg(&lib)
-            .arg("-lonetrace_quiet")
-            .args(["-Wl,-rpath,$ORIGIN", "-Wl,-z,defs"]))?;
-
-        let mut files = Vec::new();
-        list(&tree, &mut files)?;
-        for file in files {
-            unpack::protect(&file)?;
+        let tree = partial.join("shim");
+        self.copy_headers(&tree.join("include"))?;
+        self.compile(compiler, xla, &partial.join("objects"), &tree.join("lib")).context(
+            "cannot build the shim over XLA; \
+                 GCC 10 or later and Clang 12 or later should: set CXX to one",
+        )?;
+        for file in files(&tree, Path::new(""))? {
+            unpack::protect(&tree.join(file))?;
         }
         unpack::publish(&tree, place)?;
         stage.finish();
         Ok(())
     }
 
-    /// Compiles the sources side by side: XLA's headers take half a minute each.
-    fn compile(&self, compiler: &Compiler, xla: &Path, objects: &Path) -> Result<Vec<PathBuf>> {
-        let mut sources = Vec::new();
-        for entry in fs::read_dir(&self.dir)? {
-            let path = entry?.path();
-            if path.extension().is_some_and(|extension| extension == "cc") {
-                sources.push(path);
-            }
+    fn copy_headers(&self, to: &Path) -> Result<()> {
+        let headers = self.dir.join("include");
+        for header in files(&headers, Path::new(""))? {
+            let copy = to.join(&header);
+            fs::create_dir_all(copy.parent().unwrap_or(to))?;
+            fs::copy(headers.join(header), copy)?;
         }
-        let compile = |source: &Path| {
-            let object = objects
-                .join(source.file_stem().unwrap_or_default())
-                .with_extension("o");
-            run(compiler
-                .command()
-                .args(FLAGS)
-                .arg("-I")
-                .arg(self.dir.join("include"))
-                .arg("-I")
-                .arg(xla.join("include"))
-                .arg("-c")
-                .arg(source)
-                .arg("-o")
-                .arg(&object))?;
-            Ok(object)
-        };
-        thread::scope(|scope| {
-            let jobs: Vec<_> = sources
-                .iter()
-                .map(|source| scope.spawn(|| compile(source)))
-                .collect();
-            jobs.into_iter()
-                .map(|job| {
-                    job.join()
-                        .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-                })
-                .collect()
-        })
+        Ok(())
+    }
+
+    fn compile(&self, compiler: &Compiler, xla: &Path, objects: &Path, lib: &Path) -> Result<()> {
+        fs::create_dir_all(objects)?;
+        fs::create_dir_all(lib)?;
+        let object = |name| objects.join(name).with_extension("o");
+        // Side by side, since XLA's headers alone take half a minute.
+        run_all(SOURCES.map(|name| {
+            let mut command = compiler.command();
+            command.args(FLAGS).arg("-c");
+            command.arg(self.dir.join(name).with_extension("cc"));
+            command.arg("-o").arg(object(name));
+            // The stand-ins come first: one has the name of a header of XLA's.
+            command.arg("-I").arg(self.dir.join("include"));
+            command.arg("-I").arg(xla.join("include"));
+            command
+        }))?;
+
+        run(library(compiler, lib, "libonetrace_quiet.so")
+            .arg(object("quiet"))
+            // Otherwise the C++ library would have to start before it.
+            .arg("-Wl,--as-needed"))?;
+        run(library(compiler, lib, "libxla_extension_shim.so")
+            .args(["plugin_registry", "stablehlo"].map(object))
+            .arg("-L")
+            .arg(xla.join("lib"))
+            .args(["-l:libtensorflow_cc.so.2", "-l:libtensorflow_framework.so.2"])
+            .args(["-Wl,-rpath,$ORIGIN", "-Wl,-z,defs"]))?;
+        fs::copy(object("quiet_reference"), lib.join("onetrace_quiet.o"))?;
+        fs::write(lib.join("libxla_extension.so"), LINKER_SCRIPT)?;
+        Ok(())
     }
 }
 
-fn shared(compiler: &Compiler, name: &str, lib: &Path) -> Command {
+/// The command that links a library, but for its inputs.
+fn library(compiler: &Compiler, dir: &Path, name: &str) -> Command {
     let mut command = compiler.command();
+    command.arg("-shared").arg(format!("-Wl,-soname,{name}"));
+    command.arg("-o").arg(dir.join(name));
     command
-        .arg("-shared")
-        .arg(format!("-Wl,-soname,{name}"))
-        .arg("-o")
-        .arg(lib.join(name));
-    command
+}
+
+/// Runs commands side by side; the first error counts.
+fn run_all(commands: impl IntoIterator<Item = Command>) -> Result<()> {
+    thread::scope(|scope| {
+        let jobs: Vec<_> = commands
+            .into_iter()
+            .map(|mut command| scope.spawn(move || run(&mut command)))
+            .collect();
+        jobs.into_iter()
+            .try_for_each(|job| job.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    })
 }
 
 fn run(command: &mut Command) -> Result<()> {
     let output = command.output().context("cannot start the C++ compiler")?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
+        // C++ errors go on for pages; the first lines tell.
         let first: Vec<_> = said.lines().take(20).collect();
-        bail!(
-            "the C++ compiler could not build the shim over XLA ({}):\n{}\n\
-             GCC 10 or later and Clang 12 or later should; set CXX to one",
-            output.status,
-            first.join("\n"),
-        );
+        bail!("the C++ compiler failed ({}):\n{}", output.status, first.join("\n"));
     }
     Ok(())
 }
 
-fn copy_headers(from: &Path, to: &Path) -> Result<()> {
-    let mut headers = Vec::new();
-    list(from, &mut headers)?;
-    for header in headers {
-        let copy = to.join(header.strip_prefix(from).unwrap_or(&header));
-        fs::create_dir_all(copy.parent().unwrap_or(to))?;
-        fs::copy(&header, &copy)?;
-    }
-    Ok(())
-}
-
-/// The files under a directory.
-fn list(dir: &Path, files: &mut Vec<PathBuf>) -> std::io::Result<()> {
-    for entry in fs::read_dir(dir)? {
+/// The files under `root`, in order, as paths relative to it.
+fn files(root: &Path, under: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(root.join(under))? {
         let entry = entry?;
+        let path = under.join(entry.file_name());
         if entry.file_type()?.is_dir() {
-            list(&entry.path(), files)?;
+            found.extend(files(root, &path)?);
         } else {
-            files.push(entry.path());
+            found.push(path);
         }
     }
-    Ok(())
+    found.sort();
+    Ok(found)
 }

@@ -14,14 +14,9 @@ use crate::wheels::Wheel;
 
 /// Where the cache holds the unpacked wheel. Another choice of files is another place.
 pub fn place(wheel: &Wheel, cache: &Path) -> PathBuf {
-    let keep = wheel
-        .keep
-        .iter()
-        .flat_map(|(from, to)| [from.as_bytes(), to.as_bytes()]);
+    let keep = wheel.keep.iter().flat_map(|(from, to)| [from.as_bytes(), to.as_bytes()]);
     let key = hash::of_parts(keep.chain([wheel.sha256.as_bytes()]));
-    cache
-        .join("unpacked")
-        .join(format!("{}-{}-{key}", wheel.name, wheel.version))
+    cache.join("unpacked").join(format!("{}-{}-{key}", wheel.name, wheel.version))
 }
 
 /// Unpacks a verified wheel to its place, which appears whole or not at all.
@@ -53,10 +48,7 @@ fn extract(wheel: &Wheel, file: &Path, tree: &Path) -> Result<()> {
         if let Some(parent) = to.parent() {
             fs::create_dir_all(parent)?;
         }
-        io::copy(
-            &mut stage.count(archive.by_index(index)?),
-            &mut File::create(&to)?,
-        )?;
+        io::copy(&mut stage.count(archive.by_index(index)?), &mut File::create(&to)?)?;
         protect(&to)?;
     }
     stage.finish();

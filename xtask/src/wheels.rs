@@ -35,34 +35,21 @@ pub const XLA: Wheel = Wheel {
     sha256: "2b847d217b02ee7731ed91431daf3250daa0196c3c94614d23be27232e6e5b6c",
     bytes: 273_829_956,
     unpacked_bytes: 920_000_000,
-    tags: Tags {
-        implementation: "cp",
-        abi: "cp311",
-        platform: "manylinux_2_27_x86_64",
-    },
+    tags: Tags { implementation: "cp", abi: "cp311", platform: "manylinux_2_27_x86_64" },
     keep: &[
         ("tensorflow/THIRD_PARTY_NOTICES.txt", "NOTICE"),
         ("tensorflow/include/LICENSE", "LICENSE"),
         ("tensorflow/include/Eigen/", "include/Eigen/"),
         ("tensorflow/include/absl/", "include/absl/"),
-        (
-            "tensorflow/include/external/farmhash_archive/src/",
-            "include/",
-        ),
+        ("tensorflow/include/external/farmhash_archive/src/", "include/"),
         ("tensorflow/include/external/highwayhash/", "include/"),
         ("tensorflow/include/google/", "include/google/"),
         ("tensorflow/include/ml_dtypes/", "include/ml_dtypes/"),
         ("tensorflow/include/tsl/", "include/tsl/"),
         ("tensorflow/include/unsupported/", "include/unsupported/"),
         ("tensorflow/include/xla/", "include/xla/"),
-        (
-            "tensorflow/libtensorflow_cc.so.2",
-            "lib/libtensorflow_cc.so.2",
-        ),
-        (
-            "tensorflow/libtensorflow_framework.so.2",
-            "lib/libtensorflow_framework.so.2",
-        ),
+        ("tensorflow/libtensorflow_cc.so.2", "lib/libtensorflow_cc.so.2"),
+        ("tensorflow/libtensorflow_framework.so.2", "lib/libtensorflow_framework.so.2"),
     ],
 };
 
@@ -74,20 +61,10 @@ pub const LIBCLANG: Wheel = Wheel {
     sha256: "c533091d8a3bbf7460a00cb6c1a71da93bffe148f172c7d03b1c31fbf8aa2a0b",
     bytes: 24_515_943,
     unpacked_bytes: 64_000_000,
-    tags: Tags {
-        implementation: "py",
-        abi: "none",
-        platform: "manylinux2010_x86_64",
-    },
+    tags: Tags { implementation: "py", abi: "none", platform: "manylinux2010_x86_64" },
     keep: &[
-        (
-            "libclang-18.1.1.data/platlib/clang/native/libclang.so",
-            "libclang/lib/libclang.so",
-        ),
-        (
-            "libclang-18.1.1.dist-info/LICENSE.TXT",
-            "libclang/LICENSE.TXT",
-        ),
+        ("libclang-18.1.1.data/platlib/clang/native/libclang.so", "libclang/lib/libclang.so"),
+        ("libclang-18.1.1.dist-info/LICENSE.TXT", "libclang/LICENSE.TXT"),
     ],
 };
 
@@ -105,11 +82,7 @@ impl Wheel {
 
     /// The command with which a person can fetch the wheel by hand.
     pub fn pip_arguments(&self) -> Vec<String> {
-        let Tags {
-            implementation,
-            abi,
-            platform,
-        } = &self.tags;
+        let Tags { implementation, abi, platform } = &self.tags;
         let mut arguments = vec!["download".to_owned(), "--no-deps".into()];
         arguments.push("--only-binary=:all:".into());
         for (option, value) in [

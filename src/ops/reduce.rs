@@ -1,0 +1,416 @@
+//! Reductions: folding the elements along axes into one.
+
+use xla::{XlaBuilder, XlaOp};
+
+use super::broadcast::Reshape;
+use super::unary::Domain;
+use super::{Operation, inputs, resolve_axis};
+use crate::Tensor;
+use crate::aval::{Aval, DType, Shape};
+use crate::error::{Error, Result};
+use crate::ir::parse::Parser;
+use crate::ir::print::{Attribute, Printer};
+use crate::lower::{Lowering, dims, element_type};
+use crate::trace::{poison, record_one};
+
+/// An associative and commutative function of two numbers, with a neutral element.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Fold {
+    Sum,
+    Prod,
+    Max,
+    Min,
+    And,
+    Or,
+}
+
+impl Fold {
+    const ALL: [Fold; 6] = [Fold::Sum, Fold::Prod, Fold::Max, Fold::Min, Fold::And, Fold::Or];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Fold::Sum => "sum",
+            Fold::Prod => "prod",
+            Fold::Max => "max",
+            Fold::Min => "min",
+            Fold::And => "and",
+            Fold::Or => "or",
+        }
+    }
+
+    pub fn domain(self) -> Domain {
+        match self {
+            Fold::Sum | Fold::Prod => Domain::Number,
+            Fold::Max | Fold::Min => Domain::Any,
+            Fold::And | Fold::Or => Domain::BoolOrInt,
+        }
+    }
+
+    /// The neutral element. The maximum of nothing is minus infinity for floats and the smallest
+    /// number for integers.
+    pub fn neutral(self, builder: &XlaBuilder, dtype: DType) -> Result<XlaOp> {
+        let ty = element_type(dtype);
+        Ok(match self {
+            Fold::Sum | Fold::Or => builder.zero(ty)?,
+            Fold::Prod => builder.one(ty)?,
+            Fold::Max => builder.min_value(ty)?,
+            Fold::Min => builder.max_value(ty)?,
+            Fold::And if dtype == DType::Bool => builder.one(ty)?,
+            Fold::And => builder.zero(ty)?.not()?,
+        })
+    }
+
+    /// The function itself. NaN is both the largest and the smallest number.
+    pub fn combine(self, x: &XlaOp, y: &XlaOp) -> Result<XlaOp> {
+        Ok(match self {
+            Fold::Sum => x.add_(y)?,
+            Fold::Prod => x.mul_(y)?,
+            Fold::Max => x.max(y)?,
+            Fold::Min => x.min(y)?,
+            Fold::And => x.and(y)?,
+            Fold::Or => x.or(y)?,
+        })
+    }
+}
+
+impl Attribute for Fold {
+    fn print(&self, printer: &mut Printer) {
+        printer.push(self.name());
+    }
+
+    fn parse(parser: &mut Parser<'_>) -> Result<Fold> {
+        let name = parser.word();
+        let found = Fold::ALL.into_iter().find(|kind| kind.name() == name);
+        found.ok_or_else(|| parser.error("sum, prod, max, min, and, or before this"))
+    }
+}
+
+operation! {
+    /// Folds the elements along `axes`, which ascend and are no axes of the result. HLO's `reduce`.
+    struct Reduce = "reduce" { kind: Fold, axes: Vec<usize> }
+}
+
+impl Operation for Reduce {
+    fn infer(&self, avals: &[&Aval]) -> Result<Vec<Aval>> {
+        let [x] = inputs(avals)?;
+        let name = self.kind.name();
+        let in_range = self.axes.last().is_none_or(|&axis| axis < x.rank());
+        if !self.axes.is_sorted_by(|a, b| a < b) || !in_range {
+            return Err(Error::shape(format!(
+                "reduce: the axes must ascend and be less than the rank of {x}, but they are {:?}",
+                self.axes,
+            )));
+        }
+        if !self.kind.domain().contains(x.dtype) {
+            let wanted = self.kind.domain().describe();
+            return Err(Error::dtype(format!(
+                "reduce: the operand of {name} must have {wanted}, but it is {x}"
+            )));
+        }
+        let kept = (0..x.rank()).filter(|axis| !self.axes.contains(axis));
+        Ok(vec![x.with_shape(kept.map(|axis| x.shape[axis]).collect::<Shape>())])
+    }
+
+    fn lower(&self, cx: &Lowering, inputs: &[XlaOp], outputs: &[Aval]) -> Result<Vec<XlaOp>> {
+        let dtype = outputs[0].dtype;
+        let scalar = Aval::scalar(dtype);
+        let pair = [scalar.clone(), scalar];
+        let computation = Lowering::computation(self.kind.name(), &pair, |_, params| {
+            self.kind.combine(&params[0], &params[1])
+        })?;
+        let neutral = self.kind.neutral(cx.builder(), dtype)?;
+        Ok(vec![inputs[0].reduce(neutral, computation, &dims(&self.axes), false)?])
+    }
+}
+
+/// The axes that a reduction folds, and whether the result keeps them with size one.
+///
+/// Every reduction takes `impl Into<Axes>`, which is
+///
+/// - one axis: `x.sum(0)`, `x.max(-1)` (negative ones count from the back);
+/// - several: `x.sum([0, 2])`;
+/// - all of them: `x.sum(..)`;
+/// - any of these inside of [`keepdims`]: `x.sum(keepdims(-1))`.
+///
+/// # Examples
+/// ```
+/// use onetrace::{keepdims, prelude::*};
+/// let x = Tensor::ones([2, 3, 4], DType::F32);
+/// assert_eq!(x.sum(0).shape(), [3, 4]);
+/// assert_eq!(x.sum([0, -1]).shape(), [3]);
+/// assert_eq!(x.sum(..).item::<f32>()?, 24.0);
+/// assert_eq!(x.sum(keepdims(1)).shape(), [2, 1, 4]);
+/// # Ok::<(), onetrace::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Axes {
+    /// None stands for all axes.
+    named: Option<Vec<isize>>,
+    keepdims: bool,
+}
+
+/// These axes, kept in the result of a reduction with size one, so that it broadcasts against the
+/// operand; `keepdims=True` of `jnp`.
+pub fn keepdims(axes: impl Into<Axes>) -> Axes {
+    Axes { keepdims: true, ..axes.into() }
+}
+
+impl From<isize> for Axes {
+    fn from(axis: isize) -> Axes {
+        vec![axis].into()
+    }
+}
+
+impl From<Vec<isize>> for Axes {
+    fn from(axes: Vec<isize>) -> Axes {
+        Axes { named: Some(axes), keepdims: false }
+    }
+}
+
+impl From<&[isize]> for Axes {
+    fn from(axes: &[isize]) -> Axes {
+        axes.to_vec().into()
+    }
+}
+
+impl<const N: usize> From<[isize; N]> for Axes {
+    fn from(axes: [isize; N]) -> Axes {
+        axes.to_vec().into()
+    }
+}
+
+impl From<std::ops::RangeFull> for Axes {
+    fn from(_: std::ops::RangeFull) -> Axes {
+        Axes { named: None, keepdims: false }
+    }
+}
+
+impl Axes {
+    /// The axes of a tensor of this type that are meant, ascending.
+    fn resolve(&self, name: &str, aval: &Aval) -> Result<Vec<usize>> {
+        let Some(named) = &self.named else { return Ok((0..aval.rank()).collect()) };
+        let mut axes = Vec::new();
+        for &axis in named {
+            let resolved = resolve_axis(name, axis, aval.rank())?;
+            if axes.contains(&resolved) {
+                return Err(Error::shape(format!(
+                    "{name}: axis {resolved} of {aval} is named twice in {named:?}: name each axis \
+                     once"
+                )));
+            }
+            axes.push(resolved);
+        }
+        axes.sort_unstable();
+        Ok(axes)
+    }
+}
+
+/// Records the reduction over `axes`, which ascend; with `keepdims` they stay, with size one.
+#[track_caller]
+fn fold(x: &Tensor, kind: Fold, axes: &[usize], keepdims: bool) -> Tensor {
+    if axes.is_empty() {
+        return x.clone();
+    }
+    let folded = record_one(Reduce { kind, axes: axes.to_vec() }, &[x]);
+    if keepdims { record_one(Reshape { shape: kept_shape(x, axes) }, &[&folded]) } else { folded }
+}
+
+/// The shape of `x` with these axes of size one.
+fn kept_shape(x: &Tensor, axes: &[usize]) -> Shape {
+    let size = |axis| if axes.contains(&axis) { 1 } else { x.shape()[axis] };
+    (0..x.rank()).map(size).collect()
+}
+
+/// The dtype in which `jnp` sums numbers of `dtype`, so that small integers do not overflow.
+fn wide(dtype: DType) -> DType {
+    match dtype {
+        DType::Bool => DType::I32,
+        DType::U8 => DType::U32,
+        other => other,
+    }
+}
+
+/// The dtype in which `jnp` takes means of numbers of `dtype`.
+fn float(dtype: DType) -> DType {
+    match dtype {
+        DType::Bool | DType::U8 | DType::U32 | DType::I32 => DType::F32,
+        DType::I64 => DType::F64,
+        float => float,
+    }
+}
+
+/// The dtype in which sums of `dtype` are accumulated: half precision would lose too much.
+fn accumulator(dtype: DType) -> DType {
+    if matches!(dtype, DType::F16 | DType::BF16) { DType::F32 } else { dtype }
+}
+
+/// The sum or product over `axes`, accumulated in single precision at least.
+#[track_caller]
+fn total(x: &Tensor, kind: Fold, axes: &[usize], keepdims: bool) -> Tensor {
+    let dtype = wide(x.dtype());
+    fold(&x.astype(accumulator(dtype)), kind, axes, keepdims).astype(dtype)
+}
+
+/// An error if the tensor has no elements along one of the axes.
+fn require_elements(name: &str, x: &Tensor, axes: &[usize]) -> Result<()> {
+    match axes.iter().find(|&&axis| x.shape()[axis] == 0) {
+        None => Ok(()),
+        Some(axis) => Err(Error::shape(format!(
+            "{name}: {} has no elements along axis {axis}, so there is no result: reduce only axes \
+             of size one or more",
+            x.aval(),
+        ))),
+    }
+}
+
+fn require_float(name: &str, x: &Tensor) -> Result<()> {
+    if x.dtype().is_float() {
+        return Ok(());
+    }
+    Err(Error::dtype(format!(
+        "{name}: the operand must have a floating dtype, but it is {}; convert it with `astype`",
+        x.aval(),
+    )))
+}
+
+/// The value of a `Result` whose error makes the method return a poisoned tensor.
+macro_rules! or_poison {
+    ($result:expr, $x:expr) => {
+        match $result {
+            Ok(value) => value,
+            Err(error) => return poison(error, &[$x]),
+        }
+    };
+}
+
+/// Reductions. Each takes [`Axes`]: one axis, several, or `..` for all, and [`keepdims`] of these.
+/// Without axes (`[]`) nothing is folded. All fail if an axis is out of range or named twice.
+impl Tensor {
+    /// The sum; `jnp.sum`. Half precision is accumulated in `f32`; `bool` is summed as `i32` and
+    /// `u8` as `u32`.
+    ///
+    /// ```
+    /// # use onetrace::prelude::*;
+    /// let x = Tensor::new(&[1.0f32, 2.0, 3.0, 4.0], [2, 2]);
+    /// assert_eq!(x.sum(0).to_vec::<f32>()?, [4.0, 6.0]);
+    /// assert_eq!(x.sum(..).item::<f32>()?, 10.0);
+    /// # Ok::<(), onetrace::Error>(())
+    /// ```
+    #[track_caller]
+    pub fn sum(&self, axes: impl Into<Axes>) -> Tensor {
+        let axes = axes.into();
+        let resolved = or_poison!(axes.resolve("sum", self.aval()), self);
+        total(self, Fold::Sum, &resolved, axes.keepdims)
+    }
+
+    /// The product; `jnp.prod`, with the dtypes of [`sum`](Tensor::sum).
+    #[track_caller]
+    pub fn prod(&self, axes: impl Into<Axes>) -> Tensor {
+        let axes = axes.into();
+        let resolved = or_poison!(axes.resolve("prod", self.aval()), self);
+        total(self, Fold::Prod, &resolved, axes.keepdims)
+    }
+
+    /// The largest element, NaN if there is one; `jnp.max`.
+    ///
+    /// Fails if there are no elements along an axis.
+    #[track_caller]
+    pub fn max(&self, axes: impl Into<Axes>) -> Tensor {
+        let axes = axes.into();
+        let resolved = or_poison!(axes.resolve("max", self.aval()), self);
+        or_poison!(require_elements("max", self, &resolved), self);
+        fold(self, Fold::Max, &resolved, axes.keepdims)
+    }
+
+    /// The smallest element, NaN if there is one; `jnp.min`.
+    ///
+    /// Fails if there are no elements along an axis.
+    #[track_caller]
+    pub fn min(&self, axes: impl Into<Axes>) -> Tensor {
+        let axes = axes.into();
+        let resolved = or_poison!(axes.resolve("min", self.aval()), self);
+        or_poison!(require_elements("min", self, &resolved), self);
+        fold(self, Fold::Min, &resolved, axes.keepdims)
+    }
+
+    /// Whether any element is true (not zero, for numbers); `jnp.any`. The result is `bool`.
+    #[track_caller]
+    pub fn any(&self, axes: impl Into<Axes>) -> Tensor {
+        let axes = axes.into();
+        let resolved = or_poison!(axes.resolve("any", self.aval()), self);
+        fold(&self.astype(DType::Bool), Fold::Or, &resolved, axes.keepdims)
+    }
+
+    /// Whether every element is true (not zero, for numbers); `jnp.all`. The result is `bool`.
+    #[track_caller]
+    pub fn all(&self, axes: impl Into<Axes>) -> Tensor {
+        let axes = axes.into();
+        let resolved = or_poison!(axes.resolve("all", self.aval()), self);
+        fold(&self.astype(DType::Bool), Fold::And, &resolved, axes.keepdims)
+    }
+
+    /// The arithmetic mean; `jnp.mean`. The mean of `i64` is `f64`, that of other integers and of
+    /// `bool` is `f32`; half precision is accumulated in `f32`. The mean of nothing is NaN.
+    #[track_caller]
+    pub fn mean(&self, axes: impl Into<Axes>) -> Tensor {
+        let axes = axes.into();
+        let resolved = or_poison!(axes.resolve("mean", self.aval()), self);
+        let dtype = float(self.dtype());
+        let sum = fold(&self.astype(accumulator(dtype)), Fold::Sum, &resolved, axes.keepdims);
+        (sum / count(self, &resolved)).astype(dtype)
+    }
+
+    /// The variance, the mean of the squared distances from the mean; `jnp.var`. The sum of squares
+    /// is divided by the number of elements less `ddof`: 0 for the variance of these elements, 1
+    /// for an estimate from a sample. NaN where that is not positive. Dtypes as in
+    /// [`mean`](Tensor::mean).
+    #[track_caller]
+    pub fn var(&self, axes: impl Into<Axes>, ddof: usize) -> Tensor {
+        let axes = axes.into();
+        let resolved = or_poison!(axes.resolve("var", self.aval()), self);
+        variance(self, &resolved, axes.keepdims, ddof).astype(float(self.dtype()))
+    }
+
+    /// The standard deviation, the square root of [`var`](Tensor::var); `jnp.std`.
+    #[track_caller]
+    pub fn std(&self, axes: impl Into<Axes>, ddof: usize) -> Tensor {
+        let axes = axes.into();
+        let resolved = or_poison!(axes.resolve("std", self.aval()), self);
+        variance(self, &resolved, axes.keepdims, ddof).sqrt().astype(float(self.dtype()))
+    }
+
+    /// `exp(x)` divided by its sum over `axes`, computed without overflow; `jax.nn.softmax`. The
+    /// shape stays. Floats.
+    #[track_caller]
+    pub fn softmax(&self, axes: impl Into<Axes>) -> Tensor {
+        let resolved = or_poison!(axes.into().resolve("softmax", self.aval()), self);
+        or_poison!(require_float("softmax", self), self);
+        let exp = (self - fold(self, Fold::Max, &resolved, true)).exp();
+        &exp / total(&exp, Fold::Sum, &resolved, true)
+    }
+
+    /// The logarithm of [`softmax`](Tensor::softmax), accurate where that is small;
+    /// `jax.nn.log_softmax`. Floats.
+    #[track_caller]
+    pub fn log_softmax(&self, axes: impl Into<Axes>) -> Tensor {
+        let resolved = or_poison!(axes.into().resolve("log_softmax", self.aval()), self);
+        or_poison!(require_float("log_softmax", self), self);
+        let shifted = self - fold(self, Fold::Max, &resolved, true);
+        &shifted - total(&shifted.exp(), Fold::Sum, &resolved, true).log()
+    }
+}
+
+/// The number of elements that a reduction folds into one.
+fn count(x: &Tensor, axes: &[usize]) -> f64 {
+    axes.iter().map(|&axis| x.shape()[axis] as f64).product()
+}
+
+/// The variance in single precision at least.
+#[track_caller]
+fn variance(x: &Tensor, axes: &[usize], keepdims: bool, ddof: usize) -> Tensor {
+    let x = x.astype(accumulator(float(x.dtype())));
+    let count = count(&x, axes);
+    let centered = &x - fold(&x, Fold::Sum, axes, true) / count;
+    let freedom = if count > ddof as f64 { count - ddof as f64 } else { f64::NAN };
+    fold(&(&centered * &centered), Fold::Sum, axes, keepdims) / freedom
+}

@@ -1,0 +1,404 @@
+//! Slices at places known when the program is traced, and reversal.
+
+use std::ops::{Range, RangeFrom, RangeFull, RangeInclusive, RangeTo, RangeToInclusive};
+
+use xla::XlaOp;
+
+use super::broadcast::Reshape;
+use super::{Operation, inputs, resolve_axis};
+use crate::Tensor;
+use crate::aval::{Aval, Shape};
+use crate::error::{Error, Result};
+use crate::lower::{Lowering, dims};
+use crate::trace::{poison, record_one};
+
+operation! {
+    /// Along each axis, the elements from `starts` up to, but not with, `limits`, every
+    /// `strides`-th of them. HLO's `slice`.
+    struct Slice = "slice" { starts: Vec<usize>, limits: Vec<usize>, strides: Vec<usize> }
+}
+
+impl Operation for Slice {
+    fn infer(&self, avals: &[&Aval]) -> Result<Vec<Aval>> {
+        let [x] = inputs(avals)?;
+        let Slice { starts, limits, strides } = self;
+        if [starts, limits, strides].iter().any(|list| list.len() != x.rank()) {
+            return Err(Error::shape(format!(
+                "slice: {x} needs a start, a limit and a stride for each of its {} axes, but they \
+                 are {starts:?}, {limits:?} and {strides:?}",
+                x.rank(),
+            )));
+        }
+        let mut shape = Shape::new();
+        for (axis, &size) in x.shape.iter().enumerate() {
+            let (start, limit, stride) = (starts[axis], limits[axis], strides[axis]);
+            if start > limit || limit > size {
+                return Err(Error::shape(format!(
+                    "slice: {start}..{limit} is no range of axis {axis} of {x}, which has size {size}"
+                )));
+            }
+            if stride == 0 {
+                return Err(Error::argument(format!(
+                    "slice: the stride of axis {axis} of {x} must be at least 1, but it is 0"
+                )));
+            }
+            shape.push((limit - start).div_ceil(stride));
+        }
+        Ok(vec![x.with_shape(shape)])
+    }
+
+    /// The binding slices one axis at a time; those that stay whole are left alone.
+    fn lower(&self, _: &Lowering, inputs: &[XlaOp], _: &[Aval]) -> Result<Vec<XlaOp>> {
+        let mut x = inputs[0].clone();
+        let shape = x.dims()?;
+        for (axis, size) in shape.into_iter().enumerate() {
+            let (start, limit, stride) = (self.starts[axis], self.limits[axis], self.strides[axis]);
+            if (start, limit, stride) != (0, size, 1) {
+                // A stride beyond the axis takes one element, as does the axis' own size.
+                let stride = stride.min(size.max(1));
+                x = x.slice_in_dim(start as i64, limit as i64, stride as i64, axis as i64)?;
+            }
+        }
+        Ok(vec![x])
+    }
+}
+
+operation! {
+    /// The elements in reverse order along `axes`. HLO's `reverse`.
+    struct Reverse = "reverse" { axes: Vec<usize> }
+}
+
+impl Operation for Reverse {
+    fn infer(&self, avals: &[&Aval]) -> Result<Vec<Aval>> {
+        let [x] = inputs(avals)?;
+        for (i, &axis) in self.axes.iter().enumerate() {
+            if axis >= x.rank() || self.axes[..i].contains(&axis) {
+                return Err(Error::shape(format!(
+                    "reverse: {:?} are not different axes of {x}, which has rank {}",
+                    self.axes,
+                    x.rank(),
+                )));
+            }
+        }
+        Ok(vec![x.clone()])
+    }
+
+    fn lower(&self, _: &Lowering, inputs: &[XlaOp], _: &[Aval]) -> Result<Vec<XlaOp>> {
+        Ok(vec![inputs[0].rev(&dims(&self.axes))?])
+    }
+}
+
+/// An integer that names a place along an axis: `i32`, `isize` or `usize`. Negative ones count
+/// from the back.
+pub trait AxisIndex: Copy + private::Sealed {
+    #[doc(hidden)]
+    fn to_i128(self) -> i128;
+}
+
+/// A range of places along an axis, such as `2..5`, `..-1` or `..`: any range of [`AxisIndex`].
+pub trait AxisRange: private::Sealed {
+    /// The start, and the end with which the range no longer goes on.
+    #[doc(hidden)]
+    fn bounds(self) -> (Option<i128>, Option<i128>);
+}
+
+mod private {
+    pub trait Sealed {}
+}
+
+macro_rules! axis_indices {
+    ($($ty:ty)*) => {$(
+        impl private::Sealed for $ty {}
+
+        impl AxisIndex for $ty {
+            fn to_i128(self) -> i128 {
+                self as i128
+            }
+        }
+    )*};
+}
+
+axis_indices!(i32 isize usize);
+
+/// The place behind `last`; behind the last place of all, which is -1, there is no number.
+fn behind(last: i128) -> Option<i128> {
+    (last != -1).then_some(last + 1)
+}
+
+macro_rules! axis_ranges {
+    ($($Range:ident<I>: |$range:ident| $bounds:expr;)*) => {$(
+        impl<I: AxisIndex> private::Sealed for $Range<I> {}
+
+        impl<I: AxisIndex> AxisRange for $Range<I> {
+            fn bounds(self) -> (Option<i128>, Option<i128>) {
+                let $range = self;
+                $bounds
+            }
+        }
+    )*};
+}
+
+axis_ranges! {
+    Range<I>: |r| (Some(r.start.to_i128()), Some(r.end.to_i128()));
+    RangeInclusive<I>: |r| (Some(r.start().to_i128()), behind(r.end().to_i128()));
+    RangeFrom<I>: |r| (Some(r.start.to_i128()), None);
+    RangeTo<I>: |r| (None, Some(r.end.to_i128()));
+    RangeToInclusive<I>: |r| (None, behind(r.end.to_i128()));
+}
+
+impl private::Sealed for RangeFull {}
+
+impl AxisRange for RangeFull {
+    fn bounds(self) -> (Option<i128>, Option<i128>) {
+        (None, None)
+    }
+}
+
+/// Slices.
+impl Tensor {
+    /// Along each axis, the elements `starts[i]..limits[i]`, every `strides[i]`-th of them;
+    /// `lax.slice`.
+    ///
+    /// Fails if one of the three does not have as many numbers as there are axes, if a range does
+    /// not lie in its axis, or if a stride is zero.
+    ///
+    /// ```
+    /// # use onetrace::prelude::*;
+    /// let x = Tensor::arange(12, DType::I32).reshape([3, 4]);
+    /// assert_eq!(x.slice(&[1, 0], &[3, 4], &[1, 2]).to_vec::<i32>()?, [4, 6, 8, 10]);
+    /// # Ok::<(), onetrace::Error>(())
+    /// ```
+    #[track_caller]
+    pub fn slice(&self, starts: &[usize], limits: &[usize], strides: &[usize]) -> Tensor {
+        let (starts, limits, strides) = (starts.to_vec(), limits.to_vec(), strides.to_vec());
+        record_one(Slice { starts, limits, strides }, &[self])
+    }
+
+    /// The elements in a range of one axis; `lax.slice_in_dim`.
+    ///
+    /// Bounds may be negative, to count from the back. Fails if the range does not lie in the axis:
+    /// unlike Python's slices, it is not cut to fit.
+    ///
+    /// ```
+    /// # use onetrace::prelude::*;
+    /// let x = Tensor::arange(6, DType::I32).reshape([2, 3]);
+    /// assert_eq!(x.slice_in_dim(1.., -1).to_vec::<i32>()?, [1, 2, 4, 5]);
+    /// assert_eq!(x.slice_in_dim(..-1, 0).to_vec::<i32>()?, [0, 1, 2]);
+    /// # Ok::<(), onetrace::Error>(())
+    /// ```
+    #[track_caller]
+    pub fn slice_in_dim(&self, range: impl AxisRange, axis: isize) -> Tensor {
+        match slice_of_axis("slice_in_dim", self.aval(), range.bounds(), 1, axis) {
+            Ok(op) => record_one(op, &[self]),
+            Err(error) => poison(error, &[self]),
+        }
+    }
+
+    /// Every `stride`-th element in a range of one axis, from its start on; `lax.slice_in_dim` with
+    /// a stride.
+    ///
+    /// Bounds are those of [`slice_in_dim`](Tensor::slice_in_dim). Fails if the range does not lie
+    /// in the axis or if the stride is zero.
+    #[track_caller]
+    pub fn strided_slice_in_dim(
+        &self,
+        range: impl AxisRange,
+        stride: usize,
+        axis: isize,
+    ) -> Tensor {
+        match slice_of_axis("strided_slice_in_dim", self.aval(), range.bounds(), stride, axis) {
+            Ok(op) => record_one(op, &[self]),
+            Err(error) => poison(error, &[self]),
+        }
+    }
+
+    /// The element at `index` of the leading axis, without that axis; `x[index]` of NumPy.
+    ///
+    /// Negative indices count from the back. Fails if the index is out of range.
+    ///
+    /// ```
+    /// # use onetrace::prelude::*;
+    /// let x = Tensor::arange(6, DType::I32).reshape([2, 3]);
+    /// assert_eq!(x.index(-1).to_vec::<i32>()?, [3, 4, 5]);
+    /// # Ok::<(), onetrace::Error>(())
+    /// ```
+    #[track_caller]
+    pub fn index(&self, index: impl AxisIndex) -> Tensor {
+        match slice_of_index("index", self.aval(), index.to_i128(), 0) {
+            Ok(op) => {
+                let shape = self.shape()[1..].to_vec();
+                record_one(Reshape { shape }, &[&record_one(op, &[self])])
+            }
+            Err(error) => poison(error, &[self]),
+        }
+    }
+
+    /// The element at `index` of one axis; `lax.index_in_dim`. With `keepdims`, the axis stays,
+    /// with size one.
+    ///
+    /// Negative indices count from the back. Fails if the index is out of range.
+    #[track_caller]
+    pub fn index_in_dim(&self, index: impl AxisIndex, axis: isize, keepdims: bool) -> Tensor {
+        match slice_of_index("index_in_dim", self.aval(), index.to_i128(), axis) {
+            Ok(op) if keepdims => record_one(op, &[self]),
+            Ok(op) => record_one(op, &[self]).squeeze([axis]),
+            Err(error) => poison(error, &[self]),
+        }
+    }
+
+    /// The tensor cut along an axis into `sections` parts of the same size; `jnp.split`.
+    ///
+    /// Fails if the size of the axis is not a multiple of `sections`, or if that is zero. The
+    /// tensors of the result then all carry the error.
+    ///
+    /// ```
+    /// # use onetrace::prelude::*;
+    /// let gates = Tensor::arange(6, DType::I32).split(3, -1);
+    /// assert_eq!(gates[2].to_vec::<i32>()?, [4, 5]);
+    /// # Ok::<(), onetrace::Error>(())
+    /// ```
+    #[track_caller]
+    pub fn split(&self, sections: usize, axis: isize) -> Vec<Tensor> {
+        let mut parts = Vec::new();
+        match sections_of_axis(self.aval(), sections, axis) {
+            Ok(slices) => {
+                for slice in slices {
+                    parts.push(record_one(slice, &[self]));
+                }
+            }
+            // Code that takes the parts one by one still finds them.
+            Err(error) => {
+                parts.resize(sections.clamp(1, MANY_SECTIONS), poison(error, &[self]));
+            }
+        }
+        parts
+    }
+
+    /// The tensor cut along an axis before each of the places `indices`; `jnp.split` with indices.
+    /// There is one part more than there are indices.
+    ///
+    /// Fails if the indices are not in order or out of range. The tensors of the result then all
+    /// carry the error.
+    ///
+    /// ```
+    /// # use onetrace::prelude::*;
+    /// let parts = Tensor::arange(5, DType::I32).split_at(&[1, 3], 0);
+    /// assert_eq!(parts[1].to_vec::<i32>()?, [1, 2]);
+    /// # Ok::<(), onetrace::Error>(())
+    /// ```
+    #[track_caller]
+    pub fn split_at(&self, indices: &[usize], axis: isize) -> Vec<Tensor> {
+        let mut parts = Vec::new();
+        match parts_of_axis(self.aval(), indices, axis) {
+            Ok(slices) => {
+                for slice in slices {
+                    parts.push(record_one(slice, &[self]));
+                }
+            }
+            Err(error) => parts.resize(indices.len() + 1, poison(error, &[self])),
+        }
+        parts
+    }
+
+    /// The elements in reverse order along `axes`; `jnp.flip`, `lax.rev`.
+    ///
+    /// Fails if an axis is out of range or named twice. Negative axes count from the back.
+    #[track_caller]
+    pub fn flip(&self, axes: impl AsRef<[isize]>) -> Tensor {
+        let axes = axes.as_ref().iter();
+        let resolved: Result<Vec<usize>> =
+            axes.map(|&axis| resolve_axis("flip", axis, self.rank())).collect();
+        match resolved {
+            Ok(axes) => record_one(Reverse { axes }, &[self]),
+            Err(error) => poison(error, &[self]),
+        }
+    }
+}
+
+/// The slice that takes `x` whole.
+fn whole(x: &Aval) -> Slice {
+    Slice { starts: vec![0; x.rank()], limits: x.shape.clone(), strides: vec![1; x.rank()] }
+}
+
+fn slice_of_axis(
+    what: &str,
+    x: &Aval,
+    (start, limit): (Option<i128>, Option<i128>),
+    stride: usize,
+    axis: isize,
+) -> Result<Slice> {
+    let axis = resolve_axis(what, axis, x.rank())?;
+    let size = x.shape[axis];
+    if stride == 0 {
+        return Err(Error::argument(format!("{what}: the stride must be at least 1, but it is 0")));
+    }
+    let from_front = |i: i128| if i < 0 { i + size as i128 } else { i };
+    let (first, last) = (start.map_or(0, from_front), limit.map_or(size as i128, from_front));
+    if first < 0 || first > last || last > size as i128 {
+        let text = |bound: Option<i128>| bound.map_or(String::new(), |i| i.to_string());
+        return Err(Error::shape(format!(
+            "{what}: {}..{} is no range of axis {axis} of {x}, which has size {size}",
+            text(start),
+            text(limit),
+        )));
+    }
+    let mut slice = whole(x);
+    (slice.starts[axis], slice.limits[axis]) = (first as usize, last as usize);
+    slice.strides[axis] = stride;
+    Ok(slice)
+}
+
+fn slice_of_index(what: &str, x: &Aval, index: i128, axis: isize) -> Result<Slice> {
+    let axis = resolve_axis(what, axis, x.rank())?;
+    let size = x.shape[axis];
+    let from_front = if index < 0 { index + size as i128 } else { index };
+    if !(0..size as i128).contains(&from_front) {
+        return Err(Error::shape(format!(
+            "{what}: index {index} is out of range for axis {axis} of {x}, which has size {size}"
+        )));
+    }
+    let mut slice = whole(x);
+    (slice.starts[axis], slice.limits[axis]) = (from_front as usize, from_front as usize + 1);
+    Ok(slice)
+}
+
+/// The most sections an empty axis is cut into: there is no size that would limit them.
+const MANY_SECTIONS: usize = 1 << 16;
+
+fn sections_of_axis(x: &Aval, sections: usize, axis: isize) -> Result<Vec<Slice>> {
+    let axis = resolve_axis("split", axis, x.rank())?;
+    let size = x.shape[axis];
+    if sections == 0 || size % sections != 0 || sections > size.max(MANY_SECTIONS) {
+        return Err(Error::shape(format!(
+            "split: axis {axis} of {x} has size {size}, which cannot be cut into {sections} parts \
+             of the same size; cut at indices with `split_at`"
+        )));
+    }
+    let part = size / sections;
+    let places: Vec<usize> = (1..sections).map(|i| i * part).collect();
+    Ok(cut(x, &places, axis))
+}
+
+fn parts_of_axis(x: &Aval, indices: &[usize], axis: isize) -> Result<Vec<Slice>> {
+    let axis = resolve_axis("split_at", axis, x.rank())?;
+    let size = x.shape[axis];
+    if !indices.is_sorted() || indices.last().is_some_and(|&last| last > size) {
+        return Err(Error::shape(format!(
+            "split_at: the indices must be in order and at most {size}, the size of axis {axis} of \
+             {x}, but they are {indices:?}"
+        )));
+    }
+    Ok(cut(x, indices, axis))
+}
+
+/// The slices between the places of an axis.
+fn cut(x: &Aval, places: &[usize], axis: usize) -> Vec<Slice> {
+    let starts = std::iter::once(0).chain(places.iter().copied());
+    let limits = places.iter().copied().chain(std::iter::once(x.shape[axis]));
+    let slice = |(start, limit)| {
+        let mut slice = whole(x);
+        (slice.starts[axis], slice.limits[axis]) = (start, limit);
+        slice
+    };
+    starts.zip(limits).map(slice).collect()
+}

@@ -1,0 +1,161 @@
+//! Loops whose number of steps is not known when they are traced.
+
+use xla::XlaOp;
+
+use super::Operation;
+use super::binary::Operand;
+use super::control::{Pure, check_carry, prefixed, record_tree, trace_region};
+use super::scan::Scan;
+use crate::aval::{Aval, DType};
+use crate::error::{Error, Result};
+use crate::ir::Func;
+use crate::lower::{Lowering, untuple};
+use crate::tensor::{Repr, Tensor};
+use crate::trace::Kind;
+use crate::tree::{self, Tree};
+
+operation! {
+    /// Runs `body` on the carry as long as `condition` says true of it. The inputs are what the
+    /// condition captured, what the body captured, and the first carry; the outputs are the last
+    /// carry.
+    struct WhileOp = "while" {
+        condition_captures: usize,
+        body_captures: usize,
+        condition: Func,
+        body: Func,
+    }
+}
+
+impl WhileOp {
+    /// Splits what there is for each input into the parts of the condition, the body and the carry.
+    fn split<'a, T>(&self, inputs: &'a [T]) -> Option<(&'a [T], &'a [T], &'a [T])> {
+        let (condition, rest) = inputs.split_at_checked(self.condition_captures)?;
+        let (body, carry) = rest.split_at_checked(self.body_captures)?;
+        Some((condition, body, carry))
+    }
+}
+
+impl Operation for WhileOp {
+    fn infer(&self, avals: &[&Aval]) -> Result<Vec<Aval>> {
+        let Some((condition, body, carry)) = self.split(avals) else {
+            return Err(Error::ir("while: there are fewer inputs than captured values"));
+        };
+        if self.condition.param_avals() != [condition, carry].concat()
+            || self.condition.result_avals() != [Aval::scalar(DType::Bool)]
+        {
+            return Err(Error::ir("while: the condition does not take the carry to one bool[]"));
+        }
+        if self.body.param_avals() != [body, carry].concat()
+            || self.body.result_avals().iter().ne(carry.iter().copied())
+        {
+            return Err(Error::ir("while: the body does not take the carry to the carry"));
+        }
+        Ok(self.body.result_avals())
+    }
+
+    fn lower(&self, cx: &Lowering, inputs: &[XlaOp], outputs: &[Aval]) -> Result<Vec<XlaOp>> {
+        let params = [&self.condition.param_avals()[..self.condition_captures], &self.body.param_avals()].concat();
+        let avals: Vec<Aval> = params.into_iter().cloned().collect();
+        let parts = |state: &[XlaOp]| {
+            let (condition, body, carry) = self.split(state).expect("one value for each input");
+            (condition.to_vec(), body.to_vec(), carry.to_vec())
+        };
+        let condition = Lowering::tuple_condition("while_condition", &avals, |cx, state| {
+            let (captures, _, carry) = parts(&state);
+            let results = cx.inline(&self.condition, &[captures, carry].concat())?;
+            Ok(results[0].clone())
+        })?;
+        let body = Lowering::tuple_computation(self.body.name(), &avals, |cx, state| {
+            let (condition, captures, carry) = parts(&state);
+            let carry = cx.inline(&self.body, &[captures.clone(), carry].concat())?;
+            Ok([condition, captures, carry].concat())
+        })?;
+        let result = XlaOp::while_(condition, body, cx.builder().tuple(inputs)?)?;
+        Ok(untuple(&result, inputs.len())?.split_off(inputs.len() - outputs.len()))
+    }
+
+    fn regions(&self) -> Vec<&Func> {
+        vec![&self.condition, &self.body]
+    }
+}
+
+/// Runs `body` on a carry as long as `condition` is true of it; `jax.lax.while_loop`.
+///
+/// The carry is any [tree](crate::tree); `condition` returns one `bool`, shape `[]`; `body` returns
+/// a carry of the same type. Both are traced once. A mistake comes out where the result does.
+///
+/// # Examples
+/// ```
+/// use onetrace::prelude::*;
+/// let below = |x: Tensor| x.lt(100);
+/// let power = while_loop(below, |x| x * 3, Tensor::scalar(1, DType::I32));
+/// assert_eq!(power.item::<i32>()?, 243);
+/// # Ok::<(), onetrace::Error>(())
+/// ```
+#[track_caller]
+pub fn while_loop<C: Tree>(
+    condition: impl FnOnce(C) -> Tensor + Pure,
+    body: impl FnOnce(C) -> C + Pure,
+    init: C,
+) -> C {
+    let location = std::panic::Location::caller();
+    let params = prefixed("carry", &init);
+    let test = trace_region("while_condition", Kind::LoopBody, params.clone(), &init, condition);
+    let step = trace_region("while_body", Kind::LoopBody, params, &init, body);
+    let prepared = tree::check(&init).and(test.result).and_then(|(condition, test_captures)| {
+        let (body, captures) = step.result?;
+        let wanted = Aval::scalar(DType::Bool);
+        if *test.output.aval() != wanted {
+            return Err(Error::shape(format!(
+                "while_loop: the condition must return {wanted}, but it returns {}: reduce it with \
+                 `all` or `any`, or compare",
+                test.output.aval(),
+            )));
+        }
+        check_carry("while_loop", "the body", &init, &step.output)?;
+        let op = WhileOp {
+            condition_captures: test_captures.len(),
+            body_captures: captures.len(),
+            condition,
+            body,
+        };
+        Ok((op.into(), [test_captures, captures, tree::leaves(&init)].concat()))
+    });
+    record_tree(prepared, &init, || format!("in the while_loop at {location}"))
+}
+
+/// Runs `body` for each integer from `lower` up to, but not with, `upper`; `jax.lax.fori_loop`.
+///
+/// `body` takes the integer, an `i32` of shape `[]`, and the carry, and returns the next carry. The
+/// bounds are integers of the host, or `i32` tensors of shape `[]`. With bounds that are known when
+/// it is traced the loop is a [`scan`](crate::scan), else a [`while_loop`].
+///
+/// # Examples
+/// ```
+/// use onetrace::prelude::*;
+/// let sum = fori_loop(0, 5, |i, sum| sum + i, Tensor::scalar(0, DType::I32));
+/// assert_eq!(sum.item::<i32>()?, 10);
+/// # Ok::<(), onetrace::Error>(())
+/// ```
+#[track_caller]
+pub fn fori_loop<C: Tree>(
+    lower: impl Operand,
+    upper: impl Operand,
+    body: impl FnOnce(Tensor, C) -> C + Pure,
+    init: C,
+) -> C {
+    let index = Tensor::scalar(0, DType::I32);
+    let (lower, upper) = (lower.into_tensor(&index), upper.into_tensor(&index));
+    let known = |bound: &Tensor| match &bound.0 {
+        Repr::Concrete(array) if *array.aval() == *index.aval() => bound.item::<i32>().ok(),
+        _ => None,
+    };
+    if let (Some(first), Some(end)) = (known(&lower), known(&upper)) {
+        let length = (i64::from(end) - i64::from(first)).max(0) as usize;
+        let step = |(i, carry): (Tensor, C), ()| ((&i + 1, body(i, carry)), ());
+        return Scan::new().length(length).run(step, (lower, init), ()).0.1;
+    }
+    let test = |(i, end, _): (Tensor, Tensor, C)| i.lt(end);
+    let step = |(i, end, carry): (Tensor, Tensor, C)| (&i + 1, end, body(i, carry));
+    while_loop(test, step, (lower, upper, init)).2
+}
