@@ -6,11 +6,13 @@ mod device;
 mod error;
 mod execute;
 mod host;
+pub mod io;
 pub mod ir;
 mod jit;
 pub mod lint;
 mod lower;
 mod ops;
+pub mod random;
 mod tensor;
 mod trace;
 pub mod tree;
@@ -21,9 +23,15 @@ pub use device::Device;
 pub use error::{Error, ErrorKind, Location, Result};
 pub use host::{Element, Scalar};
 pub use jit::{Compiled, Jit, Lowered, Traced, jit};
+pub use ops::associative_scan::{AssociativeScan, associative_scan, map};
 pub use ops::binary::Operand;
+pub use ops::concatenate::{concatenate, stack};
 pub use ops::control::Pure;
+pub use ops::einsum::{TensordotAxes, einsum};
+pub use ops::reduce::{Axes, keepdims};
 pub use ops::scan::{Scan, scan};
+pub use ops::select::select;
+pub use ops::slice::{AxisIndex, AxisRange};
 pub use ops::sort::sort;
 pub use ops::switch::{cond, switch};
 pub use ops::while_loop::{fori_loop, while_loop};
@@ -37,7 +45,8 @@ extern crate self as onetrace;
 pub mod prelude {
     pub use crate::tree::{self, Tree};
     pub use crate::{
-        DType, Device, Error, Result, Scan, Tensor, cond, fori_loop, jit, scan, switch, while_loop,
+        DType, Device, Error, Result, Scan, Tensor, concatenate, cond, fori_loop, jit, scan, select,
+        stack, switch, while_loop,
     };
     pub use onetrace_derive::Tree;
 }

@@ -1,2 +1,52 @@
-//! The onetrace command.
-fn main() {}
+//! The onetrace command. Each subcommand is a module with its arguments and what it does.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod failure;
+mod memory;
+mod number;
+mod output;
+mod run;
+mod sequence;
+mod timing;
+
+use failure::Failure;
+
+/// Run traced loops on XLA.
+///
+/// A step is traced once and becomes the body of one HLO While loop, whatever the number of steps.
+/// Results go to standard output; times, warnings and errors go to standard error.
+#[derive(Parser)]
+#[command(name = "onetrace", version, after_long_help = EXIT_STATUS)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXIT_STATUS: &str = "\
+Exit status:
+  0  the command did what it was told to
+  1  the computation failed
+  2  an argument or an input file is wrong; nothing was computed or written";
+
+#[derive(Subcommand)]
+enum Command {
+    Run(run::Run),
+}
+
+impl Command {
+    fn execute(&self) -> Result<(), Failure> {
+        match self {
+            Command::Run(run) => run.execute(),
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    match Cli::parse().command.execute() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}

@@ -99,12 +99,10 @@ impl Target {
                 Ok(Target::Replace { path: fs::canonicalize(path)?, old: Some(old) })
             }
             Ok(_) => Ok(Target::Direct),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                match path.file_name() {
-                    Some(_) => Ok(Target::Replace { path: path.to_owned(), old: None }),
-                    None => Err(error),
-                }
-            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => match path.file_name() {
+                Some(_) => Ok(Target::Replace { path: path.to_owned(), old: None }),
+                None => Err(error),
+            },
             Err(error) => Err(error),
         }
     }
@@ -125,10 +123,7 @@ fn temporary_beside(path: &Path) -> io::Result<NamedTempFile> {
 }
 
 /// Writes the file at `path` whole, or leaves what is there.
-fn replace(
-    path: &Path,
-    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
-) -> io::Result<()> {
+fn replace(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
     let filled = |file: &mut File| -> io::Result<()> {
         let mut buffered = BufWriter::new(file);
         write(&mut buffered)?;

@@ -319,9 +319,9 @@ impl Header {
 
     /// Bytes that the data must have in the file.
     fn data_size(&self) -> Result<usize, String> {
-        // The product must fit also where it is widened, and however the axes are ordered.
-        let nonzero = Aval::new(self.aval.dtype, self.aval.shape.iter().map(|&d| d.max(1)).collect::<Vec<_>>());
-        match nonzero.byte_size() {
+        // The product of the sizes that are not zero must fit, also where the elements are widened.
+        let sizes: Vec<usize> = self.aval.shape.iter().map(|&d| d.max(1)).collect();
+        match self.aval.with_shape(sizes).byte_size() {
             Some(_) => Ok(self.aval.size() * self.size),
             None => Err(format!("the shape {} is too large", tuple(&self.aval.shape))),
         }
@@ -521,7 +521,12 @@ impl<'a> Literal<'a> {
         let mut shape = Vec::new();
         while !self.eat(')') {
             self.rest = self.rest.trim_start();
-            shape.push(self.until(|c| !c.is_ascii_digit()).parse().ok()?);
+            let digits = self.until(|c| !c.is_ascii_digit());
+            if digits.is_empty() {
+                return None;
+            }
+            // A number with too many digits is too large as well as the largest one.
+            shape.push(digits.parse().unwrap_or(usize::MAX));
             // Python 2 wrote its long integers as 3L.
             self.eat('L');
             if !self.eat(',') && !(self.next_is(')') && shape.len() > 1) {

@@ -31,6 +31,13 @@ fn zeros(batch: &[usize], features: usize, dtype: DType) -> Tensor {
     Tensor::zeros([batch, &[features]].concat(), dtype)
 }
 
+/// The equal parts of the last axis, one for each gate.
+#[track_caller]
+fn gates<const N: usize>(x: &Tensor) -> [Tensor; N] {
+    let parts = x.split(N, -1);
+    std::array::from_fn(|i| parts[i].clone())
+}
+
 /// The gated recurrent unit of Cho et al. (2014), `nnx.GRUCell`: for the gates `r`, `z` and `n`,
 ///
 /// ```text
@@ -77,8 +84,8 @@ impl RnnCell for GruCell {
     fn step(&self, h: Tensor, x: Tensor) -> (Tensor, Tensor) {
         scope::library_scope("GruCell", || {
             let x = with_features("GruCell", self.dense_i.kernel.shape()[0], x);
-            let [xr, xz, xn] = self.dense_i.apply(&x).split(-1);
-            let [hr, hz, hn] = self.dense_h.apply(&h).split(-1);
+            let [xr, xz, xn] = gates(&self.dense_i.apply(&x));
+            let [hr, hz, hn] = gates(&self.dense_h.apply(&h));
             let r = (xr + hr).sigmoid();
             let z = (xz + hz).sigmoid();
             let n = (xn + r * hn).tanh();
@@ -209,7 +216,7 @@ impl RnnCell for OptimizedLstmCell {
         scope::library_scope("OptimizedLstmCell", || {
             let x = with_features("OptimizedLstmCell", self.dense_i.kernel.shape()[0], x);
             let gates = self.dense_i.apply(&x) + self.dense_h.apply(&h);
-            lstm_update(&c, gates.split(-1))
+            lstm_update(&c, self::gates(&gates))
         })
     }
 

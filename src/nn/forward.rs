@@ -45,7 +45,7 @@ pub fn scan_rnn_forward(seed: f64, x: &Tensor, hidden: f64, steps: f64) -> Resul
 
     let cell = GruCell::new(&mut Rngs::new(seed), features, hidden);
     let forward = jit(|x: Tensor| scan(|h, x| cell.step(h, x), cell.initial_carry(&[]), x).0);
-    let x = x.astype(DType::F32).slice_in_dim(0, 0, steps.min(time), 1);
+    let x = x.astype(DType::F32).slice_in_dim(0..steps.min(time), 0);
     forward.call(&x)
 }
 

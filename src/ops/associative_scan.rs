@@ -1,11 +1,13 @@
 //! `map` and `associative_scan`, made of other operations.
 
-use super::control::Pure;
+use super::call::composite;
+use super::concatenate::{concatenate, stack};
+use super::control::{Pure, check_same_type};
+use super::resolve_axis;
 use super::scan::Scan;
-use super::{concatenate, resolve_axis};
-use crate::error::{Error, Result};
+use crate::error::{Error, Location, Result};
 use crate::tensor::Tensor;
-use crate::trace::poison;
+use crate::trace::{poison, scope};
 use crate::tree::{self, Tree};
 
 /// Applies `f` to each slice of `xs` along the leading axis, one after the other, and stacks the
@@ -70,22 +72,28 @@ impl AssociativeScan {
 
     /// Runs the scan; see [`associative_scan`].
     ///
-    /// Fails if the sizes of the leaves along the axis differ.
+    /// Fails if the sizes of the leaves along the axis differ, or if `f` does not return what it is
+    /// given: trees of the same leaves, dtypes and shapes.
     #[track_caller]
     pub fn run<T: Tree>(self, f: impl Fn(T, T) -> T, elems: T) -> T {
-        let axis = match self.common_axis(&elems) {
-            Ok(axis) => axis,
-            Err(error) => {
-                let bad = poison(error, &[]);
-                return tree::map(&elems, |_| bad.clone());
-            }
+        let location = std::panic::Location::caller();
+        let scan = |elems: T| {
+            let scanned = self.common_axis(&elems).and_then(|axis| {
+                let flip = |elems: T| match self.reverse {
+                    true => tree::map(&elems, |leaf| leaf.flip([axis as isize])),
+                    false => elems,
+                };
+                let combine = |a: T, b: T| if self.reverse { f(b, a) } else { f(a, b) };
+                let library = Library { axis: axis as isize, location };
+                let scanned = recurse(&combine, library.run(|| flip(elems.clone())), library)?;
+                Ok(library.run(|| flip(scanned)))
+            });
+            scanned.unwrap_or_else(|error| {
+                let bad = poison(error.at(location), &[]);
+                tree::map(&elems, |_| bad.clone())
+            })
         };
-        let flip = |elems: T| match self.reverse {
-            true => tree::map(&elems, |leaf| leaf.flip([axis as isize])),
-            false => elems,
-        };
-        let combine = |a: T, b: T| if self.reverse { f(b, a) } else { f(a, b) };
-        flip(recurse(&combine, flip(elems), axis))
+        composite("associative_scan", elems, scan)
     }
 
     /// The axis, counted from the front, if all leaves have the same size along it.
@@ -111,43 +119,70 @@ impl AssociativeScan {
     }
 }
 
-/// Combines neighbours, scans the half as many results, and fills in what lies between them.
-fn recurse<T: Tree>(f: &impl Fn(T, T) -> T, elems: T, axis: usize) -> T {
-    let size = tree::leaves(&elems).first().map_or(0, |leaf| leaf.shape()[axis]);
-    if size < 2 {
-        return elems;
-    }
-    let part = |tree: &T, start: usize, end: usize, stride: usize| {
-        tree::map(tree, |leaf| leaf.slice_in_dim(axis as isize, start, end, stride))
-    };
-    let pairs = f(part(&elems, 0, size - 1, 2), part(&elems, 1, size, 2));
-    let odd = recurse(f, pairs, axis);
-    let between = f(part(&odd, 0, (size - 1) / 2, 1), part(&elems, 2, size.max(2), 2));
-    let even = zip(&part(&elems, 0, 1, 1), &between, |a, b| {
-        concatenate::concatenate(&[a.clone(), b.clone()], axis as isize)
-    });
-    zip(&even, &odd, |even, odd| interleave(even, odd, axis))
+/// What is recorded on behalf of the call at `location`; `f` records in between on its own.
+#[derive(Clone, Copy)]
+struct Library {
+    axis: isize,
+    location: Location,
 }
 
+impl Library {
+    fn run<R>(self, f: impl FnOnce() -> R) -> R {
+        scope::enter("associative_scan", Some(self.location), f)
+    }
+
+    /// Every `stride`-th slice of each leaf, from `start` up to `end`.
+    fn part<T: Tree>(self, tree: &T, start: usize, end: usize, stride: usize) -> T {
+        let part = |leaf: &Tensor| leaf.strided_slice_in_dim(start..end, stride, self.axis);
+        self.run(|| tree::map(tree, part))
+    }
+
+    /// The slices of both, in turns, beginning with `even`, which has as many as `odd` or one more.
+    fn interleave(self, even: &Tensor, odd: &Tensor) -> Tensor {
+        let (m, n) = (self.size(even), self.size(odd));
+        let whole = even.slice_in_dim(0..n, self.axis);
+        let mut sizes: Vec<isize> = odd.shape().iter().map(|&d| d as isize).collect();
+        sizes[self.axis as usize] = 2 * n as isize;
+        let pairs = stack(&[whole, odd.clone()], self.axis + 1).reshape(sizes);
+        if m == n {
+            return pairs;
+        }
+        concatenate(&[pairs, even.slice_in_dim(n..m, self.axis)], self.axis)
+    }
+
+    fn size(self, leaf: &Tensor) -> usize {
+        leaf.shape()[self.axis as usize]
+    }
+}
+
+/// Combines neighbours, scans the half as many results, and fills in what lies between them.
+fn recurse<T: Tree>(f: &impl Fn(T, T) -> T, elems: T, library: Library) -> Result<T> {
+    let size = tree::leaves(&elems).first().map_or(0, |leaf| library.size(leaf));
+    if size < 2 {
+        return Ok(elems);
+    }
+    let combine = |a: T, b: T| {
+        let combined = f(a.clone(), b);
+        let rule = "f must return the type that it takes, but it does not";
+        let (taken, returned) = (("tree", "taken", &a), ("tree", "returned", &combined));
+        check_same_type("associative_scan", rule, taken, returned).map(|()| combined)
+    };
+    let part = |tree: &T, start, end, stride| library.part(tree, start, end, stride);
+    let pairs = combine(part(&elems, 0, size - 1, 2), part(&elems, 1, size, 2))?;
+    let odd = recurse(f, pairs, library)?;
+    let between = combine(part(&odd, 0, (size - 1) / 2, 1), part(&elems, 2, size, 2))?;
+    let first = part(&elems, 0, 1, 1);
+    Ok(library.run(|| {
+        let even = zip(&first, &between, |a, b| concatenate(&[a, b], library.axis));
+        zip(&even, &odd, |even, odd| library.interleave(even, odd))
+    }))
+}
+
+/// The tree of `a` with each leaf replaced by what `f` makes of it and of the leaf of `b`.
 fn zip<T: Tree>(a: &T, b: &T, mut f: impl FnMut(&Tensor, &Tensor) -> Tensor) -> T {
     let mut others = tree::leaves(b).into_iter();
     tree::map(a, |leaf| match others.next() {
         Some(other) => f(leaf, &other),
         None => leaf.clone(),
     })
-}
-
-/// The elements of both, in turns, beginning with `even`, which has as many as `odd` or one more.
-fn interleave(even: &Tensor, odd: &Tensor, axis: usize) -> Tensor {
-    let (m, n) = (even.shape()[axis], odd.shape()[axis]);
-    let whole = even.slice_in_dim(axis as isize, 0, n, 1);
-    let mut shape = odd.shape().to_vec();
-    shape[axis] = 2 * n;
-    let sizes: Vec<isize> = shape.iter().map(|&d| d as isize).collect();
-    let pairs = concatenate::stack(&[whole, odd.clone()], axis as isize + 1).reshape(sizes);
-    if m == n {
-        return pairs;
-    }
-    let last = even.slice_in_dim(axis as isize, n, m, 1);
-    concatenate::concatenate(&[pairs, last], axis as isize)
 }

@@ -39,17 +39,31 @@ pub trait Operand {
     /// The tensor, or the number made a scalar of the dtype of `like`.
     #[doc(hidden)]
     fn into_tensor(self, like: &Tensor) -> Tensor;
+
+    /// The tensor, if it is one.
+    #[doc(hidden)]
+    fn as_tensor(&self) -> Option<&Tensor> {
+        None
+    }
 }
 
 impl Operand for Tensor {
     fn into_tensor(self, _: &Tensor) -> Tensor {
         self
     }
+
+    fn as_tensor(&self) -> Option<&Tensor> {
+        Some(self)
+    }
 }
 
 impl Operand for &Tensor {
     fn into_tensor(self, _: &Tensor) -> Tensor {
         self.clone()
+    }
+
+    fn as_tensor(&self) -> Option<&Tensor> {
+        Some(self)
     }
 }
 

@@ -2,14 +2,13 @@
 
 use xla::XlaOp;
 
-use super::{Operation, inputs, resolve_axis};
+use super::{Operation, check_size, composed, inputs, resolve_axis};
 use crate::Tensor;
 use crate::aval::{Aval, DType, Shape};
 use crate::error::{Error, Result};
 use crate::lower::{Lowering, dims, element_type};
 use crate::ops::concatenate::concatenate;
 use crate::ops::select::select;
-use crate::trace::scope::library_scope;
 use crate::trace::{poison, record_one};
 
 operation! {
@@ -88,8 +87,11 @@ impl Tensor {
         if num < 2 {
             return Tensor::full([num], start, dtype);
         }
+        if let Err(error) = check_size("linspace", &Aval::new(dtype, [num])) {
+            return poison(error, &[]);
+        }
         // The last one is `stop` exactly, whatever the rounding of the others.
-        library_scope("linspace", || {
+        composed("linspace", (), |()| {
             let weight = Tensor::arange(num - 1, dtype) / (num - 1) as f64;
             let inner = start * (1.0 - &weight) + stop * weight;
             concatenate(&[inner, Tensor::full([1], stop, dtype)], 0)
@@ -99,7 +101,10 @@ impl Tensor {
     /// The `n` by `n` matrix with ones on the diagonal and zeros elsewhere; `jnp.eye`.
     #[track_caller]
     pub fn eye(n: usize, dtype: DType) -> Tensor {
-        library_scope("eye", || {
+        if let Err(error) = check_size("eye", &Aval::new(dtype, [n, n])) {
+            return poison(error, &[]);
+        }
+        composed("eye", (), |()| {
             let [rows, columns] = indices(n, n);
             rows.eq(columns).astype(dtype)
         })
@@ -109,7 +114,10 @@ impl Tensor {
     /// `jnp.tri`. Diagonal 0 is the main one, 1 the one above it.
     #[track_caller]
     pub fn tri(n: usize, m: usize, k: isize, dtype: DType) -> Tensor {
-        library_scope("tri", || lower_triangle(n, m, k).astype(dtype))
+        if let Err(error) = check_size("tri", &Aval::new(dtype, [n, m])) {
+            return poison(error, &[]);
+        }
+        composed("tri", (), |()| lower_triangle(n, m, k).astype(dtype))
     }
 
     /// The matrix with zeros above the `k`-th diagonal; `jnp.tril`. Axes before the last two are
@@ -119,8 +127,9 @@ impl Tensor {
         let [.., n, m] = *self.shape() else {
             return poison(not_a_matrix("tril", self), &[self]);
         };
-        let zero = Tensor::zeros([], self.dtype());
-        library_scope("tril", || select(&lower_triangle(n, m, k), self, zero))
+        composed("tril", self.clone(), |x| {
+            select(&lower_triangle(n, m, k), &x, Tensor::zeros([], x.dtype()))
+        })
     }
 
     /// The matrix with zeros below the `k`-th diagonal; `jnp.triu`. Axes before the last two are
@@ -130,9 +139,9 @@ impl Tensor {
         let [.., n, m] = *self.shape() else {
             return poison(not_a_matrix("triu", self), &[self]);
         };
-        let zero = Tensor::zeros([], self.dtype());
-        library_scope("triu", || {
-            select(&lower_triangle(n, m, k.saturating_sub(1)), zero, self)
+        composed("triu", self.clone(), |x| {
+            let below = lower_triangle(n, m, k.saturating_sub(1));
+            select(&below, Tensor::zeros([], x.dtype()), &x)
         })
     }
 
@@ -154,21 +163,24 @@ impl Tensor {
                 format!("one_hot: the indices must be integers, but they are {}", self.aval());
             return poison(Error::dtype(message), &[self]);
         }
-        library_scope("one_hot", || {
-            // Narrow indices are widened, so that no class number wraps around.
-            let classes = match self.dtype() {
-                DType::U8 => self.astype(DType::I32),
-                _ => self.clone(),
-            };
+        if let Err(error) =
+            check_size("one_hot", &Aval::new(dtype, [self.shape(), &[num_classes]].concat()))
+        {
+            return poison(error, &[self]);
+        }
+        composed("one_hot", self.clone(), |classes| {
+            // The class numbers must not wrap around, so that only one of them is the index.
+            let narrow = classes.dtype() == DType::U8;
+            let classes = if narrow { classes.astype(DType::I32) } else { classes };
             let numbers = Tensor::arange(num_classes, classes.dtype());
-            classes.expand_dims([-1]).eq(numbers).astype(dtype)
+            classes.expand_dims(-1).eq(numbers).astype(dtype)
         })
     }
 }
 
 /// The row and the column number of each element of a matrix, as a column and a row.
 fn indices(n: usize, m: usize) -> [Tensor; 2] {
-    let dtype = index_dtype(n.max(m));
+    let dtype = index_dtype(n.saturating_add(m));
     [Tensor::broadcasted_iota([n, 1], 0, dtype), Tensor::broadcasted_iota([1, m], 1, dtype)]
 }
 

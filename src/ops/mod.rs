@@ -13,6 +13,8 @@ use crate::ir::Func;
 use crate::ir::parse::Parser;
 use crate::ir::print::Printer;
 use crate::lower::Lowering;
+use crate::trace::scope::library_scope;
+use crate::tree::Tree;
 
 /// The rules of an operation.
 pub(crate) trait Operation: Text {
@@ -134,16 +136,31 @@ macro_rules! operations {
     };
 }
 
+pub(crate) mod activation;
+pub(crate) mod arithmetic;
+pub(crate) mod associative_scan;
+pub(crate) mod axes;
 pub(crate) mod binary;
 pub(crate) mod broadcast;
 pub(crate) mod call;
+pub(crate) mod concatenate;
 pub(crate) mod constant;
 pub(crate) mod control;
 pub(crate) mod convert;
+pub(crate) mod cumulative;
 pub(crate) mod dot;
+pub(crate) mod dynamic_slice;
+pub(crate) mod einsum;
+pub(crate) mod gather;
+pub(crate) mod iota;
+pub(crate) mod pad;
+pub(crate) mod reduce;
 pub(crate) mod scan;
+pub(crate) mod select;
+pub(crate) mod slice;
 pub(crate) mod sort;
 pub(crate) mod switch;
+pub(crate) mod threefry;
 pub(crate) mod unary;
 pub(crate) mod while_loop;
 
@@ -153,16 +170,37 @@ operations! {
     broadcast::Reshape,
     broadcast::Transpose,
     call::Call,
+    concatenate::Concatenate,
     constant::Constant,
     convert::Bitcast,
     convert::Convert,
+    cumulative::Cumulative,
     dot::Dot,
+    dynamic_slice::DynamicSlice,
+    dynamic_slice::DynamicUpdateSlice,
+    gather::Gather,
+    gather::Scatter,
+    iota::Iota,
+    pad::Pad,
+    reduce::Reduce,
     scan::ScanOp,
+    select::Select,
+    slice::Reverse,
+    slice::Slice,
     sort::Sort,
     sort::TopK,
     switch::SwitchOp,
+    threefry::Threefry2x32,
     unary::Unary,
     while_loop::WhileOp,
+}
+
+/// Applies a function of the library that is made of several operations: all stand in a scope called
+/// `name`, come from the call of the caller, which must be `#[track_caller]`, and are one program
+/// where nothing is traced.
+#[track_caller]
+pub(crate) fn composed<A: Tree, R: Tree>(name: &str, inputs: A, f: impl FnOnce(A) -> R) -> R {
+    library_scope(name, || call::composite(name, inputs, f))
 }
 
 /// The inputs of an operation that takes exactly `N` of them.
@@ -171,6 +209,17 @@ pub(crate) fn inputs<'a, const N: usize>(inputs: &[&'a Aval]) -> Result<[&'a Ava
         let given = inputs.len();
         crate::Error::argument(format!("the operation takes {N} inputs, but {given} were given"))
     })
+}
+
+/// An error if a result of this type is larger than any memory. Recording an operation checks it too;
+/// what is made of several operations checks it first, so that the message names the right one.
+pub(crate) fn check_size(what: &str, result: &Aval) -> Result<()> {
+    match result.byte_size() {
+        Some(_) => Ok(()),
+        None => Err(crate::Error::shape(format!(
+            "{what}: the result would be {result}, which no memory can hold"
+        ))),
+    }
 }
 
 /// The axis that `axis` names in a tensor of `rank` axes; negative ones count from the back.

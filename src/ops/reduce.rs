@@ -3,8 +3,9 @@
 use xla::{XlaBuilder, XlaOp};
 
 use super::broadcast::Reshape;
+use super::select::select;
 use super::unary::Domain;
-use super::{Operation, inputs, resolve_axis};
+use super::{Operation, composed, inputs, resolve_axis};
 use crate::Tensor;
 use crate::aval::{Aval, DType, Shape};
 use crate::error::{Error, Result};
@@ -107,8 +108,7 @@ impl Operation for Reduce {
                 "reduce: the operand of {name} must have {wanted}, but it is {x}"
             )));
         }
-        let kept = (0..x.rank()).filter(|axis| !self.axes.contains(axis));
-        Ok(vec![x.with_shape(kept.map(|axis| x.shape[axis]).collect::<Shape>())])
+        Ok(vec![x.with_shape(remaining(&x.shape, &self.axes))])
     }
 
     fn lower(&self, cx: &Lowering, inputs: &[XlaOp], outputs: &[Aval]) -> Result<Vec<XlaOp>> {
@@ -145,8 +145,8 @@ impl Operation for Reduce {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Axes {
     /// None stands for all axes.
-    named: Option<Vec<isize>>,
-    keepdims: bool,
+    pub(super) named: Option<Vec<isize>>,
+    pub(super) keepdims: bool,
 }
 
 /// These axes, kept in the result of a reduction with size one, so that it broadcasts against the
@@ -187,7 +187,7 @@ impl From<std::ops::RangeFull> for Axes {
 
 impl Axes {
     /// The axes of a tensor of this type that are meant, ascending.
-    fn resolve(&self, name: &str, aval: &Aval) -> Result<Vec<usize>> {
+    pub(super) fn resolve(&self, name: &str, aval: &Aval) -> Result<Vec<usize>> {
         let Some(named) = &self.named else { return Ok((0..aval.rank()).collect()) };
         let mut axes = Vec::new();
         for &axis in named {
@@ -207,18 +207,22 @@ impl Axes {
 
 /// Records the reduction over `axes`, which ascend; with `keepdims` they stay, with size one.
 #[track_caller]
-fn fold(x: &Tensor, kind: Fold, axes: &[usize], keepdims: bool) -> Tensor {
+pub(super) fn fold(x: &Tensor, kind: Fold, axes: &[usize], keepdims: bool) -> Tensor {
     if axes.is_empty() {
         return x.clone();
     }
     let folded = record_one(Reduce { kind, axes: axes.to_vec() }, &[x]);
-    if keepdims { record_one(Reshape { shape: kept_shape(x, axes) }, &[&folded]) } else { folded }
+    if keepdims { record_one(Reshape { shape: kept(x.shape(), axes) }, &[&folded]) } else { folded }
 }
 
-/// The shape of `x` with these axes of size one.
-fn kept_shape(x: &Tensor, axes: &[usize]) -> Shape {
-    let size = |axis| if axes.contains(&axis) { 1 } else { x.shape()[axis] };
-    (0..x.rank()).map(size).collect()
+/// The shape with these axes of size one.
+fn kept(shape: &[usize], axes: &[usize]) -> Shape {
+    shape.iter().enumerate().map(|(i, &size)| if axes.contains(&i) { 1 } else { size }).collect()
+}
+
+/// The shape without these axes.
+fn remaining(shape: &[usize], axes: &[usize]) -> Shape {
+    (0..shape.len()).filter(|axis| !axes.contains(axis)).map(|axis| shape[axis]).collect()
 }
 
 /// The dtype in which `jnp` sums numbers of `dtype`, so that small integers do not overflow.
@@ -246,24 +250,23 @@ fn accumulator(dtype: DType) -> DType {
 
 /// The sum or product over `axes`, accumulated in single precision at least.
 #[track_caller]
-fn total(x: &Tensor, kind: Fold, axes: &[usize], keepdims: bool) -> Tensor {
+pub(super) fn total(x: &Tensor, kind: Fold, axes: &[usize], keepdims: bool) -> Tensor {
     let dtype = wide(x.dtype());
     fold(&x.astype(accumulator(dtype)), kind, axes, keepdims).astype(dtype)
 }
 
 /// An error if the tensor has no elements along one of the axes.
-fn require_elements(name: &str, x: &Tensor, axes: &[usize]) -> Result<()> {
-    match axes.iter().find(|&&axis| x.shape()[axis] == 0) {
+fn require_elements(name: &str, x: &Aval, axes: &[usize]) -> Result<()> {
+    match axes.iter().find(|&&axis| x.shape[axis] == 0) {
         None => Ok(()),
         Some(axis) => Err(Error::shape(format!(
-            "{name}: {} has no elements along axis {axis}, so there is no result: reduce only axes \
-             of size one or more",
-            x.aval(),
+            "{name}: {x} has no elements along axis {axis}, so there is no result: reduce only axes \
+             of size one or more"
         ))),
     }
 }
 
-fn require_float(name: &str, x: &Tensor) -> Result<()> {
+pub(super) fn require_float(name: &str, x: &Tensor) -> Result<()> {
     if x.dtype().is_float() {
         return Ok(());
     }
@@ -273,15 +276,17 @@ fn require_float(name: &str, x: &Tensor) -> Result<()> {
     )))
 }
 
-/// The value of a `Result` whose error makes the method return a poisoned tensor.
+/// The value of a `Result`; its error makes the method return a poisoned tensor, unless the tensor
+/// `x` is one and has an earlier mistake to tell of.
 macro_rules! or_poison {
     ($result:expr, $x:expr) => {
         match $result {
             Ok(value) => value,
-            Err(error) => return poison(error, &[$x]),
+            Err(error) => return poison($x.check().err().unwrap_or(error), &[$x]),
         }
     };
 }
+pub(super) use or_poison;
 
 /// Reductions. Each takes [`Axes`]: one axis, several, or `..` for all, and [`keepdims`] of these.
 /// Without axes (`[]`) nothing is folded. All fail if an axis is out of range or named twice.
@@ -300,7 +305,7 @@ impl Tensor {
     pub fn sum(&self, axes: impl Into<Axes>) -> Tensor {
         let axes = axes.into();
         let resolved = or_poison!(axes.resolve("sum", self.aval()), self);
-        total(self, Fold::Sum, &resolved, axes.keepdims)
+        composed("sum", self.clone(), |x| total(&x, Fold::Sum, &resolved, axes.keepdims))
     }
 
     /// The product; `jnp.prod`, with the dtypes of [`sum`](Tensor::sum).
@@ -308,7 +313,7 @@ impl Tensor {
     pub fn prod(&self, axes: impl Into<Axes>) -> Tensor {
         let axes = axes.into();
         let resolved = or_poison!(axes.resolve("prod", self.aval()), self);
-        total(self, Fold::Prod, &resolved, axes.keepdims)
+        composed("prod", self.clone(), |x| total(&x, Fold::Prod, &resolved, axes.keepdims))
     }
 
     /// The largest element, NaN if there is one; `jnp.max`.
@@ -318,8 +323,8 @@ impl Tensor {
     pub fn max(&self, axes: impl Into<Axes>) -> Tensor {
         let axes = axes.into();
         let resolved = or_poison!(axes.resolve("max", self.aval()), self);
-        or_poison!(require_elements("max", self, &resolved), self);
-        fold(self, Fold::Max, &resolved, axes.keepdims)
+        or_poison!(require_elements("max", self.aval(), &resolved), self);
+        composed("max", self.clone(), |x| fold(&x, Fold::Max, &resolved, axes.keepdims))
     }
 
     /// The smallest element, NaN if there is one; `jnp.min`.
@@ -329,8 +334,8 @@ impl Tensor {
     pub fn min(&self, axes: impl Into<Axes>) -> Tensor {
         let axes = axes.into();
         let resolved = or_poison!(axes.resolve("min", self.aval()), self);
-        or_poison!(require_elements("min", self, &resolved), self);
-        fold(self, Fold::Min, &resolved, axes.keepdims)
+        or_poison!(require_elements("min", self.aval(), &resolved), self);
+        composed("min", self.clone(), |x| fold(&x, Fold::Min, &resolved, axes.keepdims))
     }
 
     /// Whether any element is true (not zero, for numbers); `jnp.any`. The result is `bool`.
@@ -338,7 +343,9 @@ impl Tensor {
     pub fn any(&self, axes: impl Into<Axes>) -> Tensor {
         let axes = axes.into();
         let resolved = or_poison!(axes.resolve("any", self.aval()), self);
-        fold(&self.astype(DType::Bool), Fold::Or, &resolved, axes.keepdims)
+        composed("any", self.clone(), |x| {
+            fold(&x.astype(DType::Bool), Fold::Or, &resolved, axes.keepdims)
+        })
     }
 
     /// Whether every element is true (not zero, for numbers); `jnp.all`. The result is `bool`.
@@ -346,7 +353,9 @@ impl Tensor {
     pub fn all(&self, axes: impl Into<Axes>) -> Tensor {
         let axes = axes.into();
         let resolved = or_poison!(axes.resolve("all", self.aval()), self);
-        fold(&self.astype(DType::Bool), Fold::And, &resolved, axes.keepdims)
+        composed("all", self.clone(), |x| {
+            fold(&x.astype(DType::Bool), Fold::And, &resolved, axes.keepdims)
+        })
     }
 
     /// The arithmetic mean; `jnp.mean`. The mean of `i64` is `f64`, that of other integers and of
@@ -355,9 +364,11 @@ impl Tensor {
     pub fn mean(&self, axes: impl Into<Axes>) -> Tensor {
         let axes = axes.into();
         let resolved = or_poison!(axes.resolve("mean", self.aval()), self);
-        let dtype = float(self.dtype());
-        let sum = fold(&self.astype(accumulator(dtype)), Fold::Sum, &resolved, axes.keepdims);
-        (sum / count(self, &resolved)).astype(dtype)
+        composed("mean", self.clone(), |x| {
+            let dtype = float(x.dtype());
+            let sum = fold(&x.astype(accumulator(dtype)), Fold::Sum, &resolved, axes.keepdims);
+            (sum / count(&x, &resolved)).astype(dtype)
+        })
     }
 
     /// The variance, the mean of the squared distances from the mean; `jnp.var`. The sum of squares
@@ -368,7 +379,9 @@ impl Tensor {
     pub fn var(&self, axes: impl Into<Axes>, ddof: usize) -> Tensor {
         let axes = axes.into();
         let resolved = or_poison!(axes.resolve("var", self.aval()), self);
-        variance(self, &resolved, axes.keepdims, ddof).astype(float(self.dtype()))
+        composed("var", self.clone(), |x| {
+            variance(&x, &resolved, axes.keepdims, ddof).astype(float(x.dtype()))
+        })
     }
 
     /// The standard deviation, the square root of [`var`](Tensor::var); `jnp.std`.
@@ -376,7 +389,53 @@ impl Tensor {
     pub fn std(&self, axes: impl Into<Axes>, ddof: usize) -> Tensor {
         let axes = axes.into();
         let resolved = or_poison!(axes.resolve("std", self.aval()), self);
-        variance(self, &resolved, axes.keepdims, ddof).sqrt().astype(float(self.dtype()))
+        composed("std", self.clone(), |x| {
+            variance(&x, &resolved, axes.keepdims, ddof).sqrt().astype(float(x.dtype()))
+        })
+    }
+
+    /// The position of the largest element along an axis, as `i32`: that of the first one, if there
+    /// are several, and that of the first NaN, if there is one. With `..`, the position in the
+    /// flattened tensor. `jnp.argmax`.
+    ///
+    /// Fails if several axes are named, or if there are no elements along the axis.
+    ///
+    /// ```
+    /// # use onetrace::prelude::*;
+    /// let x = Tensor::new(&[1.0f32, 3.0, 2.0, 3.0, 0.0, 1.0], [2, 3]);
+    /// assert_eq!(x.argmax(1).to_vec::<i32>()?, [1, 0]);
+    /// assert_eq!(x.argmax(..).item::<i32>()?, 1);
+    /// # Ok::<(), onetrace::Error>(())
+    /// ```
+    #[track_caller]
+    pub fn argmax(&self, axis: impl Into<Axes>) -> Tensor {
+        position_of("argmax", self, Fold::Max, &axis.into())
+    }
+
+    /// The position of the smallest element; `jnp.argmin`. As [`argmax`](Tensor::argmax).
+    #[track_caller]
+    pub fn argmin(&self, axis: impl Into<Axes>) -> Tensor {
+        position_of("argmin", self, Fold::Min, &axis.into())
+    }
+
+    /// The logarithm of the sum of `exp(x)`, computed without overflow; `jax.nn.logsumexp`. Floats.
+    #[track_caller]
+    pub fn logsumexp(&self, axes: impl Into<Axes>) -> Tensor {
+        let axes = axes.into();
+        let resolved = or_poison!(axes.resolve("logsumexp", self.aval()), self);
+        or_poison!(require_float("logsumexp", self), self);
+        composed("logsumexp", self.clone(), |x| {
+            let largest = fold(&x, Fold::Max, &resolved, true);
+            // Infinities must not be subtracted from one another.
+            let largest = select(&largest.is_finite(), &largest, 0);
+            let sum = total(&(&x - &largest).exp(), Fold::Sum, &resolved, true);
+            let result = sum.log() + largest;
+            if axes.keepdims {
+                result
+            } else {
+                record_one(Reshape { shape: remaining(x.shape(), &resolved) }, &[&result])
+            }
+        })
     }
 
     /// `exp(x)` divided by its sum over `axes`, computed without overflow; `jax.nn.softmax`. The
@@ -385,8 +444,10 @@ impl Tensor {
     pub fn softmax(&self, axes: impl Into<Axes>) -> Tensor {
         let resolved = or_poison!(axes.into().resolve("softmax", self.aval()), self);
         or_poison!(require_float("softmax", self), self);
-        let exp = (self - fold(self, Fold::Max, &resolved, true)).exp();
-        &exp / total(&exp, Fold::Sum, &resolved, true)
+        composed("softmax", self.clone(), |x| {
+            let exp = (&x - fold(&x, Fold::Max, &resolved, true)).exp();
+            &exp / total(&exp, Fold::Sum, &resolved, true)
+        })
     }
 
     /// The logarithm of [`softmax`](Tensor::softmax), accurate where that is small;
@@ -395,9 +456,51 @@ impl Tensor {
     pub fn log_softmax(&self, axes: impl Into<Axes>) -> Tensor {
         let resolved = or_poison!(axes.into().resolve("log_softmax", self.aval()), self);
         or_poison!(require_float("log_softmax", self), self);
-        let shifted = self - fold(self, Fold::Max, &resolved, true);
-        &shifted - total(&shifted.exp(), Fold::Sum, &resolved, true).log()
+        composed("log_softmax", self.clone(), |x| {
+            let shifted = &x - fold(&x, Fold::Max, &resolved, true);
+            &shifted - total(&shifted.exp(), Fold::Sum, &resolved, true).log()
+        })
     }
+}
+
+/// The first position of the extreme that `kind` finds. Two reductions that XLA vectorizes are
+/// faster than one of pairs, which it does not.
+#[track_caller]
+fn position_of(name: &str, x: &Tensor, kind: Fold, axes: &Axes) -> Tensor {
+    let resolved = or_poison!(axes.resolve(name, x.aval()), x);
+    if let (Some(named), true) = (&axes.named, resolved.len() != 1) {
+        let message = format!(
+            "{name}: one axis must be named, or all of them with `..`, but the axes are {named:?}"
+        );
+        return poison(x.check().err().unwrap_or(Error::argument(message)), &[x]);
+    }
+    let flat = x.aval().with_shape([x.size()]);
+    let (aval, axis) = if axes.named.is_some() { (x.aval(), resolved[0]) } else { (&flat, 0) };
+    or_poison!(require_elements(name, aval, &[axis]), x);
+    let size = or_poison!(i32_size(name, aval, axis), x);
+    composed(name, x.clone(), |x| {
+        let shape = if axes.keepdims {
+            kept(x.shape(), &resolved)
+        } else {
+            remaining(x.shape(), &resolved)
+        };
+        let x = if axes.named.is_some() { x } else { x.ravel() };
+        let extreme = fold(&x, kind, &[axis], true);
+        let found = if x.dtype().is_float() { x.eq(&extreme) | x.is_nan() } else { x.eq(&extreme) };
+        let positions = Tensor::broadcasted_iota(x.shape(), axis as isize, DType::I32);
+        let first = fold(&select(&found, positions, size), Fold::Min, &[axis], false);
+        if first.shape() == shape { first } else { record_one(Reshape { shape }, &[&first]) }
+    })
+}
+
+/// The number of elements along `axis`, if positions along it are numbers of dtype `i32`.
+pub(super) fn i32_size(name: &str, x: &Aval, axis: usize) -> Result<i32> {
+    i32::try_from(x.shape[axis]).map_err(|_| {
+        Error::shape(format!(
+            "{name}: positions are i32, so an axis must have fewer than 2^31 elements, but {x} has \
+             more along axis {axis}"
+        ))
+    })
 }
 
 /// The number of elements that a reduction folds into one.

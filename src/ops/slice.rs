@@ -4,7 +4,9 @@ use std::ops::{Range, RangeFrom, RangeFull, RangeInclusive, RangeTo, RangeToIncl
 
 use xla::XlaOp;
 
+use super::axes::resolve_axes;
 use super::broadcast::Reshape;
+use super::reduce::Axes;
 use super::{Operation, inputs, resolve_axis};
 use crate::Tensor;
 use crate::aval::{Aval, Shape};
@@ -241,7 +243,7 @@ impl Tensor {
     pub fn index_in_dim(&self, index: impl AxisIndex, axis: isize, keepdims: bool) -> Tensor {
         match slice_of_index("index_in_dim", self.aval(), index.to_i128(), axis) {
             Ok(op) if keepdims => record_one(op, &[self]),
-            Ok(op) => record_one(op, &[self]).squeeze([axis]),
+            Ok(op) => record_one(op, &[self]).squeeze(axis),
             Err(error) => poison(error, &[self]),
         }
     }
@@ -300,15 +302,20 @@ impl Tensor {
         parts
     }
 
-    /// The elements in reverse order along `axes`; `jnp.flip`, `lax.rev`.
+    /// The elements in reverse order along `axes`: one, several, or `..` for all; `jnp.flip`,
+    /// `lax.rev`.
     ///
     /// Fails if an axis is out of range or named twice. Negative axes count from the back.
+    ///
+    /// ```
+    /// # use onetrace::prelude::*;
+    /// assert_eq!(Tensor::arange(3, DType::I32).flip(0).to_vec::<i32>()?, [2, 1, 0]);
+    /// # Ok::<(), onetrace::Error>(())
+    /// ```
+    #[doc(alias = "rev")]
     #[track_caller]
-    pub fn flip(&self, axes: impl AsRef<[isize]>) -> Tensor {
-        let axes = axes.as_ref().iter();
-        let resolved: Result<Vec<usize>> =
-            axes.map(|&axis| resolve_axis("flip", axis, self.rank())).collect();
-        match resolved {
+    pub fn flip(&self, axes: impl Into<Axes>) -> Tensor {
+        match resolve_axes("flip", &axes.into(), self.aval()) {
             Ok(axes) => record_one(Reverse { axes }, &[self]),
             Err(error) => poison(error, &[self]),
         }

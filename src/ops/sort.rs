@@ -2,7 +2,8 @@
 
 use xla::{XlaComputation, XlaOp};
 
-use super::{Operation, inputs, resolve_axis};
+use super::reduce::{i32_size, or_poison};
+use super::{Operation, composed, inputs, resolve_axis};
 use crate::Tensor;
 use crate::aval::{Aval, DType};
 use crate::error::{Error, Result};
@@ -154,6 +155,12 @@ pub fn sort(operands: &[&Tensor], axis: isize, num_keys: usize) -> Vec<Tensor> {
     }
 }
 
+/// The axis, along which positions must be numbers of dtype `i32`.
+fn position_axis(name: &str, x: &Aval, axis: isize) -> Result<usize> {
+    let axis = resolve_axis(name, axis, x.rank())?;
+    i32_size(name, x, axis).map(|_| axis)
+}
+
 /// Sorting.
 impl Tensor {
     /// The elements along `axis` in ascending order; `jnp.sort`.
@@ -161,10 +168,54 @@ impl Tensor {
     /// NaN comes last, and -0 is equal to 0. Fails if `axis` is out of range.
     #[track_caller]
     pub fn sort(&self, axis: isize) -> Tensor {
-        match resolve_axis("sort", axis, self.rank()) {
-            Ok(axis) => record_one(Sort { axis, num_keys: 1 }, &[self]),
-            Err(error) => poison(error, &[self]),
-        }
+        let axis = or_poison!(resolve_axis("sort", axis, self.rank()), self);
+        record_one(Sort { axis, num_keys: 1 }, &[self])
+    }
+
+    /// The elements along `axis` in descending order; `jnp.sort` with `descending=True`.
+    ///
+    /// NaN comes first. Fails if `axis` is out of range.
+    #[track_caller]
+    pub fn sort_descending(&self, axis: isize) -> Tensor {
+        let axis = or_poison!(resolve_axis("sort_descending", axis, self.rank()), self) as isize;
+        composed("sort_descending", self.clone(), |x| x.sort(axis).flip(axis))
+    }
+
+    /// The positions along `axis`, as `i32`, at which the elements stand that [`sort`](Tensor::sort)
+    /// gives; those of equal elements ascend. `jnp.argsort`.
+    ///
+    /// Fails if `axis` is out of range.
+    ///
+    /// ```
+    /// # use onetrace::prelude::*;
+    /// let x = Tensor::new(&[3.0f32, 1.0, 2.0], [3]);
+    /// assert_eq!(x.argsort(0).to_vec::<i32>()?, [1, 2, 0]);
+    /// # Ok::<(), onetrace::Error>(())
+    /// ```
+    #[track_caller]
+    pub fn argsort(&self, axis: isize) -> Tensor {
+        let axis = or_poison!(position_axis("argsort", self.aval(), axis), self);
+        composed("argsort", self.clone(), |x| {
+            let positions = Tensor::broadcasted_iota(x.shape(), axis as isize, DType::I32);
+            record(Sort { axis, num_keys: 1 }, &[&x, &positions], 2).swap_remove(1)
+        })
+    }
+
+    /// The positions along `axis`, as `i32`, in descending order of the elements there; those of
+    /// equal elements ascend. `jnp.argsort` with `descending=True`.
+    ///
+    /// NaN comes first. Fails if `axis` is out of range.
+    #[track_caller]
+    pub fn argsort_descending(&self, axis: isize) -> Tensor {
+        let axis = or_poison!(position_axis("argsort_descending", self.aval(), axis), self);
+        // Both the elements and what is found among them are flipped, so that the order of equal
+        // ones stays.
+        composed("argsort_descending", self.clone(), |x| {
+            let axes = [axis as isize];
+            let positions = Tensor::broadcasted_iota(x.shape(), axes[0], DType::I32);
+            let (keys, positions) = (x.flip(axes), positions.flip(axes));
+            record(Sort { axis, num_keys: 1 }, &[&keys, &positions], 2).swap_remove(1).flip(axes)
+        })
     }
 
     /// The `k` largest elements along the last axis in descending order, and their positions as

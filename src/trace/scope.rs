@@ -17,7 +17,8 @@ thread_local! {
     static SCOPES: RefCell<Vec<Scope>> = const { RefCell::new(Vec::new()) };
 }
 
-fn enter<R>(name: &str, location: Option<Location>, f: impl FnOnce() -> R) -> R {
+/// Runs `f` in a scope; what it records was asked for at `location`, where that is given.
+pub(crate) fn enter<R>(name: &str, location: Option<Location>, f: impl FnOnce() -> R) -> R {
     /// Closes the scope even if `f` panics.
     struct Guard;
     impl Drop for Guard {

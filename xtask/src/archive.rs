@@ -36,7 +36,7 @@ pub fn check_layout(dir: &Path) -> Result<()> {
     for part in ["include/xla", "lib/libxla_extension.so"] {
         if !dir.join(part).exists() {
             let name = dir.file_name().unwrap_or(dir.as_os_str()).display();
-            bail!("{name}/{part} is missing from it");
+            bail!("{name}/{part} is missing");
         }
     }
     Ok(())

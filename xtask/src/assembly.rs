@@ -42,7 +42,7 @@ pub struct Assembly {
 
 impl Assembly {
     pub fn begin(target: &Path) -> Result<Self> {
-        let assembly = Assembly { target: target.to_owned(), partial: beside(target, ".partial") };
+        let assembly = Assembly { target: target.to_owned(), partial: beside(target, "partial") };
         remove(&assembly.partial)?;
         fs::create_dir_all(&assembly.partial)
             .with_context(|| format!("cannot write {}", assembly.partial.display()))?;
@@ -58,7 +58,7 @@ impl Assembly {
 
     /// Puts the assembly in its place.
     pub fn finish(self, stamp: &Stamp) -> Result<()> {
-        let old = beside(&self.target, ".old");
+        let old = beside(&self.target, "old");
         remove(&old)?;
         let put = || {
             fs::write(self.partial.join(STAMP), stamp.text())?;
@@ -72,13 +72,21 @@ impl Assembly {
     }
 }
 
+impl Drop for Assembly {
+    /// What broke off with an error leaves nothing behind; after the end there is nothing.
+    fn drop(&mut self) {
+        _ = fs::remove_dir_all(&self.partial);
+    }
+}
+
 /// Refuses to replace a directory that set-up did not make.
 pub fn check_replaceable(target: &Path) -> Result<()> {
     let empty = match fs::read_dir(target) {
         Ok(mut entries) => entries.next().is_none(),
         Err(error) if error.kind() == ErrorKind::NotFound => true,
         Err(error) => {
-            return Err(error).with_context(|| format!("cannot use {}", target.display()));
+            let to_do = "cannot be replaced (give another directory with --dir)";
+            return Err(error).with_context(|| format!("{} {to_do}", target.display()));
         }
     };
     if !empty && Stamp::read(target).is_none() {
@@ -92,9 +100,11 @@ pub fn check_replaceable(target: &Path) -> Result<()> {
     Ok(())
 }
 
-fn beside(target: &Path, suffix: &str) -> PathBuf {
+/// A name that no directory of the user has.
+fn beside(target: &Path, what: &str) -> PathBuf {
     let mut name = target.as_os_str().to_owned();
-    name.push(suffix);
+    name.push(".onetrace-");
+    name.push(what);
     name.into()
 }
 
@@ -167,8 +177,9 @@ mod tests {
     fn a_broken_off_assembly_is_begun_afresh() {
         let dir = tempfile::tempdir().unwrap();
         let target = dir.path().join("xla");
-        let broken_off = Assembly::begin(&target).unwrap();
-        fs::write(broken_off.partial.join("stale"), "").unwrap();
+        let debris = beside(&target, "partial");
+        fs::create_dir_all(&debris).unwrap();
+        fs::write(debris.join("stale"), "").unwrap();
         assert_eq!(Stamp::read(&target), None);
 
         Assembly::begin(&target).unwrap().finish(&stamp()).unwrap();

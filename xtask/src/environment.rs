@@ -11,7 +11,7 @@ pub fn print(dir: Option<PathBuf>, cargo: bool) -> Result<()> {
     let dir = dir.or_else(places::extension_of_the_user).unwrap_or_else(places::extension);
     let dir = std::path::absolute(&dir).with_context(|| format!("no such path: {dir:?}"))?;
     archive::check_layout(&dir).with_context(|| {
-        format!("there is no XLA in {0}; get it with `cargo xtask setup --dir {0}`", dir.display())
+        format!("there is no XLA in {0} (get it with `cargo xtask setup --dir {0}`)", dir.display())
     })?;
 
     let mut variables = vec![(places::XLA_EXTENSION_DIR, dir.clone())];

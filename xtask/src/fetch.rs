@@ -16,47 +16,51 @@ use crate::progress::Stage;
 use crate::wheels::Wheel;
 
 /// The commands under which pip may be found, best first.
-pub const PIPS: &[&[&str]] =
-    &[&["python3", "-m", "pip"], &["python", "-m", "pip"], &["pip3"], &["pip"]];
+pub const PIPS: [&str; 4] = ["python3 -m pip", "python -m pip", "pip3", "pip"];
 
 /// The first pip release that can go on with a broken download.
 const RESUMES: (u32, u32) = (25, 1);
 
 /// A way to get wheels that are not in the cache.
 pub struct Pip {
-    command: Vec<String>,
+    command: String,
     resumes: bool,
 }
 
 impl Pip {
     /// The first of `candidates` that runs.
-    pub fn find(candidates: &[&[&str]]) -> Result<Self> {
+    pub fn find(candidates: &[String]) -> Result<Self> {
         for candidate in candidates {
-            let output = Command::new(candidate[0]).args(&candidate[1..]).arg("--version").output();
-            if let Ok(output) = output
+            let mut pip = Pip { command: candidate.clone(), resumes: false };
+            if let Ok(output) = pip.command().arg("--version").output()
                 && output.status.success()
             {
                 let version = version(&String::from_utf8_lossy(&output.stdout));
-                let command = candidate.iter().map(|&part| part.to_owned()).collect();
-                return Ok(Pip { command, resumes: version >= RESUMES });
+                pip.resumes = version >= RESUMES;
+                return Ok(pip);
             }
         }
-        let tried: Vec<_> = candidates.iter().map(|pip| format!("`{}`", pip.join(" "))).collect();
         bail!(
-            "there is no pip to download XLA with (tried {}).\n\
+            "there is no pip to download XLA with (tried `{}`).\n\
              Install it (`apt install python3-pip`, `dnf install python3-pip`), or take the wheels \
              from elsewhere and give them with --from-wheel",
-            tried.join(", "),
+            candidates.join("`, `"),
         )
+    }
+
+    fn command(&self) -> Command {
+        let mut words = self.command.split_whitespace();
+        let mut command = Command::new(words.next().unwrap_or("pip"));
+        command.args(words);
+        command
     }
 
     /// Downloads a wheel into `dir`, which also takes pip's own temporary files.
     fn download(&self, wheel: &Wheel, dir: &Path) -> Result<()> {
         let log_file = dir.join("pip.log");
         let log = File::create(&log_file).context("cannot write pip's log")?;
-        let mut command = Command::new(&self.command[0]);
+        let mut command = self.command();
         command
-            .args(&self.command[1..])
             .args(wheel.pip_arguments())
             .args(["--no-input", "--disable-pip-version-check", "--progress-bar", "off"])
             // The wheel goes into our cache; pip's would hold it a second time.
@@ -97,9 +101,14 @@ impl Pip {
     }
 }
 
+/// Where the cache holds a wheel.
+pub fn place(wheel: &Wheel, cache: &Path) -> PathBuf {
+    cache.join("wheels").join(wheel.file)
+}
+
 /// The path of a whole, verified wheel, downloaded if the cache lacks it.
-pub fn wheel(wheel: &Wheel, cache: &Path, partial: &Path, pips: &[&[&str]]) -> Result<PathBuf> {
-    let whole = cache.join("wheels").join(wheel.file);
+pub fn wheel(wheel: &Wheel, cache: &Path, partial: &Path, pips: &[String]) -> Result<PathBuf> {
+    let whole = place(wheel, cache);
     if whole.exists() {
         match verify(wheel, &whole) {
             Ok(()) => return Ok(whole),
@@ -114,25 +123,26 @@ pub fn wheel(wheel: &Wheel, cache: &Path, partial: &Path, pips: &[&[&str]]) -> R
     if !arrived.exists() {
         bail!("pip downloaded something else than {}: see {}", wheel.file, dir.display());
     }
-    verify(wheel, &arrived)?;
+    verify(wheel, &arrived).context(
+        "pip downloaded another file than set-up is pinned to, or it was damaged on the way.\n\
+         Run set-up again, check pip's configuration (`pip config list`), or take the wheel from \
+         elsewhere and give it with --from-wheel.\nThe cause",
+    )?;
     fs::create_dir_all(cache.join("wheels")).context("cannot write the cache")?;
     fs::rename(&arrived, &whole).context("cannot write the cache")?;
     Ok(whole)
 }
 
 /// Checks a wheel against its pin.
-pub fn verify(wheel: &Wheel, file: &Path) -> Result<()> {
+fn verify(wheel: &Wheel, file: &Path) -> Result<()> {
     let found = hash::of_file(file)?;
     if found != wheel.sha256 {
         bail!(
-            "{} is not the {} {} that set-up is pinned to, or it is damaged:\n  \
-             its SHA-256 is {found}\n  it must be   {}\n\
-             Get it again with `pip {}`",
+            "{} has the SHA-256 {found}, but {} {} is pinned to {}",
             file.display(),
             wheel.name,
             wheel.version,
             wheel.sha256,
-            wheel.pip_arguments().join(" "),
         );
     }
     Ok(())

@@ -36,7 +36,7 @@ pub fn run(args: &SetupArgs) -> Result<()> {
     let setup = Setup {
         xla: wheels::XLA,
         libclang: wheels::LIBCLANG,
-        pips: fetch::PIPS,
+        pips: fetch::PIPS.map(str::to_owned).to_vec(),
         shim: root.join("shim/wheel"),
         cache: places::cache()?,
         target,
@@ -58,7 +58,7 @@ fn leave_alone(dir: &Path, args: &SetupArgs) -> Result<()> {
     }
     archive::check_layout(dir).with_context(|| {
         format!(
-            "{variable} is set to {}, which does not look like XLA; unset it to let set-up get XLA",
+            "{variable} is set to {}, which does not look like XLA (unset it to let set-up get XLA)",
             dir.display()
         )
     })?;
@@ -70,7 +70,7 @@ fn leave_alone(dir: &Path, args: &SetupArgs) -> Result<()> {
 struct Setup {
     xla: Wheel,
     libclang: Wheel,
-    pips: &'static [&'static [&'static str]],
+    pips: Vec<String>,
     shim: PathBuf,
     cache: PathBuf,
     target: PathBuf,
@@ -88,8 +88,9 @@ impl Setup {
             return Ok(());
         }
         assembly::check_replaceable(&self.target)?;
+        let given = self.given()?;
         let compiler = Compiler::find()?;
-        self.check_room()?;
+        self.check_room(&given)?;
 
         let _lock = lock(&self.cache)?;
         // Another set-up may have finished while this one waited.
@@ -103,27 +104,20 @@ impl Setup {
         }
         fs::create_dir_all(&partial).context("cannot write the cache")?;
 
-        // The small wheel comes first, so that a missing network shows early.
-        let libclang = self.unpacked(&self.libclang, &partial)?;
-        let assembly = match &self.archive {
-            Some(file) => {
-                let assembly = Assembly::begin(&self.target)?;
-                archive::unpack(file, &assembly.partial)?;
-                assembly
-            }
+        let assembly = Assembly::begin(&self.target)?;
+        match &self.archive {
+            Some(file) => archive::unpack(file, &assembly.partial)?,
             None => {
-                let xla = self.unpacked(&self.xla, &partial)?;
+                let xla = self.unpacked(&self.xla, &given, &partial)?;
                 let shim_place = shim.place(&self.cache);
                 if self.force || !shim_place.exists() {
                     shim.build(&compiler, &xla, &partial, &shim_place)?;
                 }
-                let assembly = Assembly::begin(&self.target)?;
                 assembly.add(&xla)?;
                 assembly.add(&shim_place)?;
-                assembly
             }
-        };
-        assembly.add(&libclang)?;
+        }
+        assembly.add(&self.unpacked(&self.libclang, &given, &partial)?)?;
         write_clang(&assembly.partial.join("libclang/bin")).context("cannot write libclang/bin")?;
         assembly.finish(&stamp)?;
         fs::remove_dir_all(&partial).context("cannot write the cache")?;
@@ -151,8 +145,8 @@ impl Setup {
         same && !self.force
     }
 
-    /// Checks the room in the cache and at the target before hours of download.
-    fn check_room(&self) -> Result<()> {
+    /// Checks the room in the cache and at the target, before anything is downloaded.
+    fn check_room(&self, given: &[Given]) -> Result<()> {
         let mut wheels = vec![&self.libclang];
         wheels.extend(self.archive.is_none().then_some(&self.xla));
         let mut in_cache = MARGIN;
@@ -161,8 +155,11 @@ impl Setup {
             in_target += wheel.unpacked_bytes;
             if self.force || !unpack::place(wheel, &self.cache).exists() {
                 in_cache += wheel.unpacked_bytes;
-                // pip holds a download twice while it moves it.
-                in_cache += if self.wheels.is_empty() { 2 * wheel.bytes } else { 0 };
+                let here = given.iter().any(|given| given.sha256 == wheel.sha256);
+                if !here && !fetch::place(wheel, &self.cache).exists() {
+                    // pip holds a download twice while it moves it.
+                    in_cache += 2 * wheel.bytes;
+                }
             }
         }
         preflight::room(&self.cache, in_cache, "the cache ($ONETRACE_CACHE)")?;
@@ -181,31 +178,45 @@ impl Setup {
     }
 
     /// The unpacked wheel in the cache.
-    fn unpacked(&self, wheel: &Wheel, partial: &Path) -> Result<PathBuf> {
+    fn unpacked(&self, wheel: &Wheel, given: &[Given], partial: &Path) -> Result<PathBuf> {
         let place = unpack::place(wheel, &self.cache);
         if self.force || !place.exists() {
-            let file = match self.given(wheel)? {
-                Some(file) => file,
-                None => fetch::wheel(wheel, &self.cache, partial, self.pips)?,
+            let file = match given.iter().find(|given| given.sha256 == wheel.sha256) {
+                Some(given) => given.file.to_owned(),
+                None => fetch::wheel(wheel, &self.cache, partial, &self.pips)?,
             };
             unpack::wheel(wheel, &file, partial, &place)?;
         }
         Ok(place)
     }
 
-    /// The wheel on disk that the user gave for this one, verified.
-    fn given(&self, wheel: &Wheel) -> Result<Option<PathBuf>> {
-        // pip's names and files on disk differ in case and in `-` against `_`.
-        let start = format!("{}-", wheel.name.replace('-', "_"));
+    /// The user's wheels, each known by its hash for one that is pinned.
+    fn given(&self) -> Result<Vec<Given<'_>>> {
+        let pinned = [&self.xla, &self.libclang];
+        let mut given = Vec::new();
         for file in &self.wheels {
-            let name = file.file_name().unwrap_or_default().to_string_lossy().replace('-', "_");
-            if name.starts_with(&start.replace('-', "_")) {
-                fetch::verify(wheel, file)?;
-                return Ok(Some(file.clone()));
+            let sha256 = hash::of_file(file)?;
+            if pinned.iter().all(|wheel| wheel.sha256 != sha256) {
+                let pins = pinned.map(|wheel| format!("  {}  {}", wheel.sha256, wheel.file));
+                bail!(
+                    "{} is another wheel than set-up is pinned to, or it is damaged:\n  \
+                     {sha256}  is its SHA-256, and these are pinned:\n{}\n\
+                     Get the first with `pip {}`",
+                    file.display(),
+                    pins.join("\n"),
+                    self.xla.pip_arguments().join(" "),
+                );
             }
+            given.push(Given { sha256, file });
         }
-        Ok(None)
+        Ok(given)
     }
+}
+
+/// A pinned wheel that the user gave.
+struct Given<'a> {
+    sha256: String,
+    file: &'a Path,
 }
 
 /// Two checkouts may be set up at once, from one cache.

@@ -26,7 +26,7 @@ const LINKER_SCRIPT: &str = "INPUT(onetrace_quiet.o libxla_extension_shim.so \
      libtensorflow_cc.so.2 libtensorflow_framework.so.2 libonetrace_quiet.so)\n";
 
 /// The C++ sources, each compiled on its own.
-const SOURCES: [&str; 4] = ["plugin_registry", "quiet", "quiet_reference", "stablehlo"];
+pub const SOURCES: [&str; 4] = ["plugin_registry", "quiet", "quiet_reference", "stablehlo"];
 
 /// The directory of the shim's sources.
 pub struct Sources {

@@ -1,0 +1,106 @@
+//! The numbers of the command line.
+//!
+//! Seed, size and steps are read as floating-point numbers and truncated towards zero, as the
+//! function `scan_rnn_forward` of the library takes them. Each function here is a value parser of
+//! clap, which puts the argument and the value in front of the message.
+
+fn finite(text: &str) -> Result<f64, String> {
+    let value: f64 = text.parse().map_err(|_| "must be a number".to_owned())?;
+    if value.is_finite() { Ok(value.trunc()) } else { Err("must be a finite number".to_owned()) }
+}
+
+/// A seed: any number that a signed 64-bit integer can hold.
+pub fn seed(text: &str) -> Result<i64, String> {
+    let value = finite(text)?;
+    // 2^63 is the first float that is too large; the largest float below it is an integer.
+    let limit = -(i64::MIN as f64);
+    if (-limit..limit).contains(&value) {
+        // An integer is taken as it is written, because not every one is a float.
+        Ok(text.parse().unwrap_or(value as i64))
+    } else {
+        Err(format!("must be from {} to {}", i64::MIN, i64::MAX))
+    }
+}
+
+/// A number of features: at least 1.
+pub fn hidden(text: &str) -> Result<usize, String> {
+    let value = finite(text)?;
+    if value >= 1.0 { Ok(value as usize) } else { Err("must be at least 1".to_owned()) }
+}
+
+/// A number of steps: at least 0. What is more than the sequence has, also infinity, is all of it.
+pub fn steps(text: &str) -> Result<usize, String> {
+    let value: f64 = text.parse().map_err(|_| "must be a number".to_owned())?;
+    if value.is_nan() {
+        return Err("must be a number, not NaN".to_owned());
+    }
+    if value.trunc() >= 0.0 { Ok(value as usize) } else { Err("must be at least 0".to_owned()) }
+}
+
+/// How many steps one iteration of the loop makes: at least 1.
+pub fn unroll(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("must be at least 1".to_owned()),
+        Ok(steps) => Ok(steps),
+        Err(_) => Err("must be a whole number of at least 1".to_owned()),
+    }
+}
+
+/// Time steps and features of a sequence, as in `2048x32`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Size {
+    pub time: usize,
+    pub features: usize,
+}
+
+/// The size of a random sequence: at least one feature, and not more data than memory.
+pub fn size(text: &str) -> Result<Size, String> {
+    let parts = text.split_once('x');
+    let parsed = parts.and_then(|(t, d)| Some((t.parse().ok()?, d.parse().ok()?)));
+    let Some((time, features)) = parsed else {
+        return Err("must be time steps and features, such as 2048x32".to_owned());
+    };
+    if features == 0 {
+        return Err("must have at least one feature".to_owned());
+    }
+    match crate::memory::refusal((time as u128).saturating_mul(features as u128 * 4)) {
+        Some(reason) => Err(format!("is too large: {reason}")),
+        None => Ok(Size { time, features }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_truncated_towards_zero() {
+        assert_eq!(hidden("64.9"), Ok(64));
+        assert_eq!(hidden("1e3"), Ok(1000));
+        assert_eq!(steps("0.99"), Ok(0));
+        assert_eq!(steps("-0.99"), Ok(0));
+        assert_eq!(seed("-1.5"), Ok(-1));
+    }
+
+    #[test]
+    fn every_integer_seed_is_exact() {
+        assert_eq!(seed("9007199254740993"), Ok(9_007_199_254_740_993));
+        assert_eq!(seed("-9223372036854775808"), Ok(i64::MIN));
+        assert!(seed("9223372036854775808").is_err());
+        assert!(seed("1e300").is_err());
+    }
+
+    #[test]
+    fn steps_past_the_end_are_no_mistake() {
+        assert_eq!(steps("inf"), Ok(usize::MAX));
+        assert_eq!(steps("1e300"), Ok(usize::MAX));
+    }
+
+    #[test]
+    fn sizes_are_two_numbers() {
+        assert_eq!(size("0x3"), Ok(Size { time: 0, features: 3 }));
+        for bad in ["3", "3x", "x3", "3x0", "3x-1", "3x4x5", "18446744073709551615x2"] {
+            assert!(size(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! `onetrace run`: a GRU over a sequence.
+
+use std::cell::Cell;
+use std::io::Write;
+use std::path::PathBuf;
+
+use clap::Args;
+use onetrace::nn::{GruCell, RnnCell, Rngs};
+use onetrace::prelude::*;
+use onetrace::io;
+use serde::Serialize;
+
+use crate::failure::{Failure, reason};
+use crate::sequence::Sequence;
+use crate::timing::Timing;
+use crate::{memory, number, output};
+
+/// Run a GRU over a sequence and print its final state
+///
+/// The cell is nnx.GRUCell of Flax with the parameters that nnx.Rngs(S) gives; it starts from zeros
+/// and goes over the first T rows of the sequence. Its step is traced once and becomes the body of
+/// one HLO While loop.
+///
+/// The final state goes to standard output, one number a line under a line that begins with '#' (as
+/// numpy.loadtxt reads it). Where the time went goes to standard error.
+#[derive(Args)]
+#[command(after_long_help = EXAMPLES)]
+pub struct Run {
+    /// The seed of the parameters
+    #[arg(long, value_name = "S", default_value = "0", value_parser = number::seed)]
+    #[arg(allow_hyphen_values = true)]
+    seed: i64,
+
+    /// The number of features of the state, at least 1
+    #[arg(long, value_name = "H", value_parser = number::hidden, allow_hyphen_values = true)]
+    hidden: usize,
+
+    /// The number of steps [default: the whole sequence]
+    ///
+    /// More steps than the sequence has are the whole sequence; 0 steps give zeros.
+    #[arg(long, value_name = "T", value_parser = number::steps, allow_hyphen_values = true)]
+    steps: Option<usize>,
+
+    #[command(flatten)]
+    sequence: Sequence,
+
+    /// Write the final state to a .npy file as well
+    ///
+    /// The file appears whole or not at all; that it can be written is checked before the work.
+    #[arg(long, value_name = "H.npy")]
+    output: Option<PathBuf>,
+
+    /// Go from the last of the T rows to the first
+    #[arg(long)]
+    reverse: bool,
+
+    /// Make K steps in one iteration of the loop
+    #[arg(long, value_name = "K", default_value = "1", value_parser = number::unroll)]
+    #[arg(allow_hyphen_values = true)]
+    unroll: usize,
+
+    /// The device that runs the loop
+    #[arg(long, value_name = "D", default_value = "cpu")]
+    device: String,
+
+    /// Print one JSON object instead
+    ///
+    /// Its members are final_carry (numbers; null is NaN), shape, steps, timings_ms, body_traces (how
+    /// often the step was traced) and platform. Nothing goes to standard error.
+    #[arg(long)]
+    json: bool,
+}
+
+const EXAMPLES: &str = "\
+Numbers are truncated towards zero: --hidden 64.9 is 64.
+
+Examples:
+  onetrace run --seed 42 --hidden 64 --steps 2048 --input x.npy --output h.npy
+  onetrace run --seed 42 --hidden 64 --random 2048x32 --json | jq .timings_ms.run";
+
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Report<'a> {
+    final_carry: &'a [f32],
+    shape: &'a [usize],
+    steps: usize,
+    timings_ms: serde_json::Map<String, serde_json::Value>,
+    body_traces: usize,
+    platform: &'a str,
+}
+
+impl Run {
+    pub fn execute(&self) -> Result<(), Failure> {
+        let mut timing = Timing::start();
+        if let Some(path) = &self.output {
+            let refused = |error| Failure::input("--output", reason(&error));
+            io::check_writable(path).map_err(refused)?;
+        }
+        let x = self.sequence.load()?;
+        let (time, features) = (x.shape()[0], x.shape()[1]);
+        let steps = self.steps.unwrap_or(time).min(time);
+        self.check_memory(features)?;
+
+        let device = timing.phase("device_setup", || self.device.parse::<Device>());
+        let device = device.map_err(|error| Failure::input("--device", reason(&error)))?;
+
+        let cell = timing.phase("parameters", || {
+            let cell = GruCell::new(&mut Rngs::new(self.seed), features, self.hidden);
+            // Reading them waits until they are there.
+            tree::leaves(&cell).iter().try_for_each(|leaf| leaf.to_vec::<f32>().map(drop))?;
+            Ok::<_, Error>(cell)
+        })?;
+
+        let traces = Cell::new(0);
+        let forward = jit(|x: Tensor| {
+            let xs = x.slice_in_dim(0..steps, 0).astype(DType::F32);
+            let step = |h: Tensor, x_t: Tensor| {
+                traces.set(traces.get() + 1);
+                (cell.step(h, x_t).0, ())
+            };
+            let scan = Scan::new().reverse(self.reverse).unroll(self.unroll);
+            scan.run(step, cell.initial_carry(&[]), xs).0
+        });
+        let traced = timing.phase("trace", || forward.trace(&x))?;
+        let lowered = timing.phase("lower", || traced.lower())?;
+        let compiled = timing.phase("compile", || lowered.compile_for(&device))?;
+        let (carry, numbers) = timing.phase("run", || {
+            let carry = compiled.call(&x)?;
+            let numbers = carry.to_vec::<f32>()?;
+            Ok::<_, Error>((carry, numbers))
+        })?;
+
+        if let Some(path) = &self.output {
+            io::write_npy(path, &carry).map_err(|error| Failure::run(reason(&error)))?;
+        }
+        if self.json {
+            let report = Report {
+                final_carry: &numbers,
+                shape: carry.shape(),
+                steps,
+                timings_ms: timing.milliseconds(),
+                body_traces: traces.get(),
+                platform: device.platform(),
+            };
+            return output::print(|out| {
+                serde_json::to_writer(&mut *out, &report)?;
+                writeln!(out)
+            });
+        }
+        // The times matter less than the numbers: they are not worth a failure.
+        _ = timing.write(&mut std::io::stderr().lock());
+        output::print(|out| {
+            writeln!(out, "# {} after {steps} steps on {}", carry.aval(), device.platform())?;
+            numbers.iter().try_for_each(|number| writeln!(out, "{number:?}"))
+        })
+    }
+
+    /// Refuses parameters that are larger than memory before anything is made of them.
+    fn check_memory(&self, features: usize) -> Result<(), Failure> {
+        let rows = features as u128 + self.hidden as u128;
+        let bytes = rows.saturating_mul(self.hidden as u128).saturating_mul(3 * 4);
+        match memory::refusal(bytes) {
+            Some(reason) => Err(Failure::input(
+                "--hidden",
+                format_args!("the parameters of {} features are too large: {reason}", self.hidden),
+            )),
+            None => Ok(()),
+        }
+    }
+}

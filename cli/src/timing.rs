@@ -1,0 +1,40 @@
+//! Where the time of a command goes.
+
+use std::io::{self, Write};
+use std::time::{Duration, Instant};
+
+/// The phases of a command that are over, in order.
+pub struct Timing {
+    start: Instant,
+    phases: Vec<(&'static str, Duration)>,
+}
+
+impl Timing {
+    pub fn start() -> Timing {
+        Timing { start: Instant::now(), phases: Vec::new() }
+    }
+
+    /// Runs a phase and keeps the time it took. The name is that of the JSON.
+    pub fn phase<R>(&mut self, name: &'static str, run: impl FnOnce() -> R) -> R {
+        let start = Instant::now();
+        let result = run();
+        self.phases.push((name, start.elapsed()));
+        result
+    }
+
+    /// The milliseconds of each phase.
+    pub fn milliseconds(&self) -> serde_json::Map<String, serde_json::Value> {
+        // Whole microseconds: more digits would be noise.
+        let milliseconds = |time: &Duration| time.as_micros() as f64 / 1e3;
+        self.phases.iter().map(|(name, time)| (name.to_string(), milliseconds(time).into())).collect()
+    }
+
+    /// A line for each phase, and one for all the time since the start.
+    pub fn write(&self, out: &mut dyn Write) -> io::Result<()> {
+        let total = ("total", self.start.elapsed());
+        for (name, time) in self.phases.iter().chain([&total]) {
+            writeln!(out, "{:<14}{:>10.3} ms", name.replace('_', " "), time.as_secs_f64() * 1e3)?;
+        }
+        Ok(())
+    }
+}
