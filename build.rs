@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::{env, fs, io, process};
 
 /// The C++ sources of this crate.
-const SOURCES: &str = "shim";
+const SOURCES: &str = "xla_extension/shim";
 
 fn main() {
     println!("cargo::rerun-if-env-changed=XLA_EXTENSION_DIR");
@@ -12,7 +12,7 @@ fn main() {
     if env::var_os("DOCS_RS").is_some() {
         return;
     }
-    let xla = env::var_os("XLA_EXTENSION_DIR").map_or("xla_extension".into(), PathBuf::from);
+    let xla = env::var_os("XLA_EXTENSION_DIR").map_or("xla_extension/dist".into(), PathBuf::from);
     if !xla.join("include/xla").is_dir() {
         println!("cargo::error=there is no XLA in {}: run `cargo xtask setup`", xla.display());
         process::exit(1);

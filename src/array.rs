@@ -78,6 +78,11 @@ impl Array {
         self.id
     }
 
+    /// What tells the memory of this array from that of arrays which do not share it.
+    pub fn memory(&self) -> usize {
+        Arc::as_ptr(&self.data) as usize
+    }
+
     pub fn name(&self) -> &str {
         &self.name
     }

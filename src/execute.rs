@@ -37,6 +37,7 @@ impl Executable {
 
     /// Runs the program. `location` is the call in the user's code.
     pub fn run(&self, arguments: &[&Array], location: Location) -> Result<Vec<Tensor>> {
+        self.check_donations(arguments)?;
         let buffers: Result<Vec<Arc<PjRtBuffer>>> =
             arguments.iter().map(|array| array.on_device(&self.device)).collect();
         let outputs = self.program.execute_b(&buffers?)?;
@@ -54,6 +55,24 @@ impl Executable {
             Tensor(Repr::Concrete(Arc::new(Array::from_buffer(buffer, aval.clone(), &self.device))))
         };
         Ok(outputs.into_iter().zip(&self.results).map(array).collect())
+    }
+
+    /// Checks that no memory that is given away is an argument for a second time.
+    fn check_donations(&self, arguments: &[&Array]) -> Result<()> {
+        let mut donated = HashMap::new();
+        for &i in &self.donated {
+            donated.insert(arguments[i].memory(), i);
+        }
+        for (j, array) in arguments.iter().enumerate() {
+            if !donated.is_empty() && donated.get(&array.memory()).is_some_and(|&i| i != j) {
+                return Err(Error::argument(format!(
+                    "a tensor of type {} is donated to this call and is another argument of it too: \
+                     pass a copy, or do not donate it",
+                    array.aval(),
+                )));
+            }
+        }
+        Ok(())
     }
 }
 

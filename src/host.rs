@@ -75,6 +75,9 @@ impl HostArray {
                 values.len(),
             )));
         }
+        if aval.byte_size().is_none() {
+            return Err(Error::shape(format!("Tensor::new: {aval} is larger than any memory")));
+        }
         Ok(HostArray { aval, bytes: T::to_bytes(values) })
     }
 
@@ -128,6 +131,14 @@ impl HostArray {
         fn texts<T: Element>(bytes: &[u8], text: impl Fn(T) -> String) -> Vec<String> {
             T::from_bytes(bytes).into_iter().map(text).collect()
         }
+        /// The text of a float, and of a NaN that is not the one `NaN` reads back as: its bits.
+        fn float<T: Copy + std::fmt::Debug>(x: T, bits: impl Into<u64>, nan: impl Into<u64>) -> String
+        where
+            T: PartialEq,
+        {
+            let bits = bits.into();
+            if x == x || bits == nan.into() { format!("{x:?}") } else { format!("NaN_{bits:x}") }
+        }
         let bytes = &self.bytes;
         match self.aval.dtype {
             DType::Bool => texts(bytes, |x: bool| x.to_string()),
@@ -135,10 +146,14 @@ impl HostArray {
             DType::U32 => texts(bytes, |x: u32| x.to_string()),
             DType::I32 => texts(bytes, |x: i32| x.to_string()),
             DType::I64 => texts(bytes, |x: i64| x.to_string()),
-            DType::F16 => texts(bytes, |x: f16| format!("{:?}", x.to_f32())),
-            DType::BF16 => texts(bytes, |x: bf16| format!("{:?}", x.to_f32())),
-            DType::F32 => texts(bytes, |x: f32| format!("{x:?}")),
-            DType::F64 => texts(bytes, |x: f64| format!("{x:?}")),
+            DType::F16 => {
+                texts(bytes, |x: f16| float(x.to_f32(), x.to_bits(), f16::NAN.to_bits()))
+            }
+            DType::BF16 => {
+                texts(bytes, |x: bf16| float(x.to_f32(), x.to_bits(), bf16::NAN.to_bits()))
+            }
+            DType::F32 => texts(bytes, |x: f32| float(x, x.to_bits(), f32::NAN.to_bits())),
+            DType::F64 => texts(bytes, |x: f64| float(x, x.to_bits(), f64::NAN.to_bits())),
         }
     }
 
@@ -146,6 +161,9 @@ impl HostArray {
     pub fn parse_element(text: &str, dtype: DType) -> Option<Vec<u8>> {
         fn bytes<T: Element + std::str::FromStr>(text: &str) -> Option<Vec<u8>> {
             Some(T::to_bytes(&[text.parse().ok()?]))
+        }
+        if let Some(digits) = text.strip_prefix("NaN_") {
+            return nan_bytes(u64::from_str_radix(digits, 16).ok()?, dtype);
         }
         match dtype {
             DType::Bool => bytes::<bool>(text),
@@ -158,6 +176,18 @@ impl HostArray {
             DType::F32 => bytes::<f32>(text),
             DType::F64 => bytes::<f64>(text),
         }
+    }
+}
+
+/// The bytes of the NaN with these bits.
+fn nan_bytes(bits: u64, dtype: DType) -> Option<Vec<u8>> {
+    let narrow = || u16::try_from(bits).ok();
+    match dtype {
+        DType::F16 => narrow().map(f16::from_bits).filter(|x| x.is_nan()).map(|x| f16::to_bytes(&[x])),
+        DType::BF16 => narrow().map(bf16::from_bits).filter(|x| x.is_nan()).map(|x| bf16::to_bytes(&[x])),
+        DType::F32 => u32::try_from(bits).ok().map(f32::from_bits).filter(|x| x.is_nan()).map(|x| f32::to_bytes(&[x])),
+        DType::F64 => Some(f64::from_bits(bits)).filter(|x| x.is_nan()).map(|x| f64::to_bytes(&[x])),
+        _ => None,
     }
 }
 

@@ -146,15 +146,19 @@ impl<A: Tree, R: Tree, F: Fn(A) -> R> Jit<A, R, F> {
     /// The first mistake made in the closure, with its place.
     #[track_caller]
     pub fn trace(&self, arguments: impl Borrow<A>) -> Result<Traced<A, R>> {
+        let location = std::panic::Location::caller();
         let arguments = arguments.borrow();
         tree::check(arguments)?;
         let params = prefixed("arg", arguments);
-        let donated = self.donated_leaves(arguments)?;
-        let traced = trace::trace(&self.name, Kind::Function, self.captures, params, |tensors| {
+        let donated = self.donated_leaves(arguments).map_err(|error| error.at(location))?;
+        let f = |tensors| {
             let arguments = tree::unflatten(arguments, tensors);
             (self.f)(arguments.expect("one tensor for each leaf"))
-        })
-        .into_traced()?;
+        };
+        let traced = trace::try_trace(&self.name, Kind::Function, self.captures, params, f)
+            .map_err(trace::Panic::into_error)?
+            .into_traced()
+            .map_err(|error| error.at(location))?;
         Ok(Traced {
             func: traced.func,
             captures: traced.captures,
@@ -345,11 +349,20 @@ impl<A: Tree, R: Tree> Compiled<A, R> {
     pub fn call(&self, arguments: impl Borrow<A>) -> Result<R> {
         let location = std::panic::Location::caller();
         let arguments = arguments.borrow();
-        let leaves = tree::leaves_with_paths(arguments);
+        tree::check(arguments)?;
+        let leaves = tree::leaves(arguments);
+        if let Some(traced) = leaves.iter().find(|leaf| leaf.is_traced()) {
+            return Err(Error::argument(format!(
+                "a compiled function runs at once, but a traced tensor of type {} was given: call \
+                 the `Jit` where something is traced",
+                traced.aval(),
+            ))
+            .at(location));
+        }
         let mut lines = Vec::new();
-        for ((path, leaf), aval) in leaves.iter().zip(&self.avals) {
-            if leaf.aval() != aval {
-                lines.push(format!("\n  arg.{path}: {aval} compiled, {} given", leaf.aval()));
+        for ((given, name), aval) in prefixed("arg", arguments).iter().zip(&self.avals) {
+            if given != aval {
+                lines.push(format!("\n  {name}: {aval} compiled, {given} given"));
             }
         }
         if lines.is_empty() && tree::structure(arguments) != self.structure {
@@ -363,7 +376,6 @@ impl<A: Tree, R: Tree> Compiled<A, R> {
             ))
             .at(location));
         }
-        let leaves: Vec<Tensor> = leaves.into_iter().map(|(_, leaf)| leaf).collect();
         self.run(&leaves, location)
     }
 

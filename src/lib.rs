@@ -9,6 +9,7 @@ mod host;
 pub mod io;
 pub mod ir;
 mod jit;
+pub mod linalg;
 pub mod lint;
 mod lower;
 mod ops;

@@ -5,9 +5,9 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use clap::Args;
-use onetrace::nn::{GruCell, RnnCell, Rngs};
-use onetrace::prelude::*;
 use onetrace::io;
+use onetrace::nn::{GruCell, Rngs, RnnCell};
+use onetrace::prelude::*;
 use serde::Serialize;
 
 use crate::failure::{Failure, reason};
@@ -84,7 +84,7 @@ struct Report<'a> {
     final_carry: &'a [f32],
     shape: &'a [usize],
     steps: usize,
-    timings_ms: serde_json::Map<String, serde_json::Value>,
+    timings_ms: &'a Timing,
     body_traces: usize,
     platform: &'a str,
 }
@@ -138,7 +138,7 @@ impl Run {
                 final_carry: &numbers,
                 shape: carry.shape(),
                 steps,
-                timings_ms: timing.milliseconds(),
+                timings_ms: &timing,
                 body_traces: traces.get(),
                 platform: device.platform(),
             };

@@ -3,6 +3,8 @@
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
+use serde::{Serialize, Serializer};
+
 /// The phases of a command that are over, in order.
 pub struct Timing {
     start: Instant,
@@ -22,13 +24,6 @@ impl Timing {
         result
     }
 
-    /// The milliseconds of each phase.
-    pub fn milliseconds(&self) -> serde_json::Map<String, serde_json::Value> {
-        // Whole microseconds: more digits would be noise.
-        let milliseconds = |time: &Duration| time.as_micros() as f64 / 1e3;
-        self.phases.iter().map(|(name, time)| (name.to_string(), milliseconds(time).into())).collect()
-    }
-
     /// A line for each phase, and one for all the time since the start.
     pub fn write(&self, out: &mut dyn Write) -> io::Result<()> {
         let total = ("total", self.start.elapsed());
@@ -36,5 +31,14 @@ impl Timing {
             writeln!(out, "{:<14}{:>10.3} ms", name.replace('_', " "), time.as_secs_f64() * 1e3)?;
         }
         Ok(())
+    }
+}
+
+/// An object with the milliseconds of each phase.
+impl Serialize for Timing {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        // Whole microseconds: more digits would be noise.
+        let milliseconds = |time: &Duration| time.as_micros() as f64 / 1e3;
+        serializer.collect_map(self.phases.iter().map(|(name, time)| (name, milliseconds(time))))
     }
 }

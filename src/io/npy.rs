@@ -529,7 +529,9 @@ impl<'a> Literal<'a> {
             shape.push(digits.parse().unwrap_or(usize::MAX));
             // Python 2 wrote its long integers as 3L.
             self.eat('L');
-            if !self.eat(',') && !(self.next_is(')') && shape.len() > 1) {
+            // A number in parentheses is not a tuple: a tuple of one has a comma.
+            let end = self.next_is(')') && shape.len() > 1;
+            if !end && !self.eat(',') {
                 return None;
             }
         }

@@ -133,10 +133,9 @@ impl<'a> Parser<'a> {
                     self.pos += i + 1;
                     return Ok(out);
                 }
-                '\\' => match chars.next() {
-                    Some((_, 'n')) => out.push('\n'),
-                    Some((_, escaped @ ('"' | '\\' | '\''))) => out.push(escaped),
-                    _ => return Err(self.error("an escape of \\n, \\\" or \\\\")),
+                '\\' => match escape(&mut chars) {
+                    Some(c) => out.push(c),
+                    None => return Err(self.error("a string with the escapes of Rust")),
                 },
                 c => out.push(c),
             }
@@ -268,6 +267,25 @@ impl Scope {
         let found = self.values.get(&number).copied();
         found.ok_or_else(|| parser.error(&format!("a definition of %{number} before this")))
     }
+}
+
+/// The character that stands behind a backslash, as `{:?}` of a string writes it.
+fn escape(chars: &mut std::str::CharIndices<'_>) -> Option<char> {
+    let (_, c) = chars.next()?;
+    Some(match c {
+        'n' => '\n',
+        't' => '\t',
+        'r' => '\r',
+        '0' => '\0',
+        '"' | '\\' | '\'' => c,
+        'u' => {
+            let (digits, _) = chars.as_str().strip_prefix('{')?.split_once('}')?;
+            // The braces too are behind what was read.
+            chars.nth(digits.chars().count() + 1)?;
+            char::from_u32(u32::from_str_radix(digits, 16).ok()?)?
+        }
+        _ => return None,
+    })
 }
 
 macro_rules! number_attributes {

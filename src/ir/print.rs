@@ -105,7 +105,8 @@ impl Printer {
             if let Some(location) = source.location {
                 self.push(format_args!("  // {location}"));
                 if let Some(scope) = &source.scope {
-                    self.push(format_args!(" in {scope}"));
+                    // A scope may have any name, but a comment ends with its line.
+                    self.push(format_args!(" in {}", scope.escape_debug()));
                 }
             }
         }

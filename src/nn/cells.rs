@@ -2,7 +2,7 @@
 
 use onetrace_derive::Tree;
 
-use super::{Linear, Rngs, build, init, with_features};
+use super::{Initializer, Linear, LinearConfig, Rngs, build, init, with_features};
 use crate::aval::DType;
 use crate::tensor::Tensor;
 use crate::trace::scope;
@@ -25,10 +25,86 @@ pub trait RnnCell {
     fn initial_carry(&self, batch: &[usize]) -> Self::Carry;
 }
 
-/// Zeros of shape `[batch.., features]`.
+/// What a recurrent cell is made from. The names are those of the arguments of Flax's cells.
+///
+/// # Examples
+/// ```
+/// use onetrace::prelude::*;
+/// let config = nn::CellConfig::new(3, 4).bias_init(nn::init::ones());
+/// let cell = nn::GruCell::from_config(&mut nn::Rngs::new(0), &config);
+/// assert_eq!(cell.dense_i.bias.unwrap().to_vec::<f32>()?, [1.0; 12]);
+/// # Ok::<(), onetrace::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "a configuration does nothing until a cell is made from it"]
+pub struct CellConfig {
+    in_features: usize,
+    hidden_features: usize,
+    kernel_init: Initializer,
+    recurrent_kernel_init: Initializer,
+    bias_init: Initializer,
+    param_dtype: DType,
+}
+
+impl CellConfig {
+    /// Lecun normal input kernels, orthogonal recurrent ones, zero biases, `f32`.
+    pub fn new(in_features: usize, hidden_features: usize) -> CellConfig {
+        CellConfig {
+            in_features,
+            hidden_features,
+            kernel_init: init::lecun_normal(),
+            recurrent_kernel_init: init::orthogonal(),
+            bias_init: init::zeros(),
+            param_dtype: DType::F32,
+        }
+    }
+
+    /// How the kernels from the input are drawn.
+    pub fn kernel_init(mut self, kernel_init: Initializer) -> CellConfig {
+        self.kernel_init = kernel_init;
+        self
+    }
+
+    /// How the kernels from the carry are drawn.
+    pub fn recurrent_kernel_init(mut self, recurrent_kernel_init: Initializer) -> CellConfig {
+        self.recurrent_kernel_init = recurrent_kernel_init;
+        self
+    }
+
+    /// How the biases are drawn.
+    pub fn bias_init(mut self, bias_init: Initializer) -> CellConfig {
+        self.bias_init = bias_init;
+        self
+    }
+
+    /// The dtype of the parameters.
+    pub fn param_dtype(mut self, param_dtype: DType) -> CellConfig {
+        self.param_dtype = param_dtype;
+        self
+    }
+
+    /// The layer from the input to this many gates.
+    fn input(&self, gates: usize) -> LinearConfig {
+        self.layer(self.in_features, gates).kernel_init(self.kernel_init.clone())
+    }
+
+    /// The layer from the carry to this many gates.
+    fn recurrent(&self, gates: usize) -> LinearConfig {
+        self.layer(self.hidden_features, gates).kernel_init(self.recurrent_kernel_init.clone())
+    }
+
+    fn layer(&self, in_features: usize, gates: usize) -> LinearConfig {
+        Linear::config(in_features, gates.saturating_mul(self.hidden_features))
+            .bias_init(self.bias_init.clone())
+            .param_dtype(self.param_dtype)
+    }
+}
+
+/// Zeros of shape `[batch.., hidden]` for the cell of this recurrent kernel.
 #[track_caller]
-fn zeros(batch: &[usize], features: usize, dtype: DType) -> Tensor {
-    Tensor::zeros([batch, &[features]].concat(), dtype)
+fn zeros(batch: &[usize], kernel: &Tensor) -> Tensor {
+    let hidden = kernel.shape().first().copied().unwrap_or(0);
+    Tensor::zeros([batch, &[hidden]].concat(), kernel.dtype())
 }
 
 /// The equal parts of the last axis, one for each gate.
@@ -69,10 +145,15 @@ impl GruCell {
     /// A cell with a lecun normal input kernel, an orthogonal recurrent one and zero biases.
     #[track_caller]
     pub fn new(rngs: &mut Rngs, in_features: usize, hidden_features: usize) -> GruCell {
-        let gates = 3 * hidden_features;
+        GruCell::from_config(rngs, &CellConfig::new(in_features, hidden_features))
+    }
+
+    /// A cell whose parameters are drawn as `config` says.
+    #[track_caller]
+    pub fn from_config(rngs: &mut Rngs, config: &CellConfig) -> GruCell {
         build("GruCell", rngs, |rngs| GruCell {
-            dense_i: Linear::draw(rngs, [in_features, gates], &init::lecun_normal(), true),
-            dense_h: Linear::draw(rngs, [hidden_features, gates], &init::orthogonal(), false),
+            dense_i: config.input(3).draw(rngs),
+            dense_h: config.recurrent(3).use_bias(false).draw(rngs),
         })
     }
 }
@@ -83,7 +164,7 @@ impl RnnCell for GruCell {
     #[track_caller]
     fn step(&self, h: Tensor, x: Tensor) -> (Tensor, Tensor) {
         scope::library_scope("GruCell", || {
-            let x = with_features("GruCell", self.dense_i.kernel.shape()[0], x);
+            let x = with_features("GruCell", &self.dense_i.kernel, x);
             let [xr, xz, xn] = gates(&self.dense_i.apply(&x));
             let [hr, hz, hn] = gates(&self.dense_h.apply(&h));
             let r = (xr + hr).sigmoid();
@@ -96,8 +177,7 @@ impl RnnCell for GruCell {
 
     #[track_caller]
     fn initial_carry(&self, batch: &[usize]) -> Tensor {
-        let kernel = &self.dense_h.kernel;
-        zeros(batch, kernel.shape()[0], kernel.dtype())
+        zeros(batch, &self.dense_h.kernel)
     }
 }
 
@@ -136,17 +216,25 @@ impl LstmCell {
     /// A cell with lecun normal input kernels, orthogonal recurrent ones and zero biases.
     #[track_caller]
     pub fn new(rngs: &mut Rngs, in_features: usize, hidden_features: usize) -> LstmCell {
+        LstmCell::from_config(rngs, &CellConfig::new(in_features, hidden_features))
+    }
+
+    /// A cell whose parameters are drawn as `config` says.
+    #[track_caller]
+    pub fn from_config(rngs: &mut Rngs, config: &CellConfig) -> LstmCell {
         build("LstmCell", rngs, |rngs| {
-            let input = |rngs: &mut Rngs| {
-                Linear::draw(rngs, [in_features, hidden_features], &init::lecun_normal(), false)
-            };
-            let (ii, if_, ig, io) = (input(rngs), input(rngs), input(rngs), input(rngs));
-            let recurrent = |rngs: &mut Rngs| {
-                Linear::draw(rngs, [hidden_features, hidden_features], &init::orthogonal(), true)
-            };
-            let (hi, hf) = (recurrent(rngs), recurrent(rngs));
-            let (hg, ho) = (recurrent(rngs), recurrent(rngs));
-            LstmCell { ii, if_, ig, io, hi, hf, hg, ho }
+            // Fields are evaluated in this order, which is the order of the draws.
+            let (input, recurrent) = (config.input(1).use_bias(false), config.recurrent(1));
+            LstmCell {
+                ii: input.draw(rngs),
+                if_: input.draw(rngs),
+                ig: input.draw(rngs),
+                io: input.draw(rngs),
+                hi: recurrent.draw(rngs),
+                hf: recurrent.draw(rngs),
+                hg: recurrent.draw(rngs),
+                ho: recurrent.draw(rngs),
+            }
         })
     }
 }
@@ -165,7 +253,7 @@ impl RnnCell for LstmCell {
     #[track_caller]
     fn step(&self, (c, h): (Tensor, Tensor), x: Tensor) -> ((Tensor, Tensor), Tensor) {
         scope::library_scope("LstmCell", || {
-            let x = with_features("LstmCell", self.ii.kernel.shape()[0], x);
+            let x = with_features("LstmCell", &self.ii.kernel, x);
             let gates = [
                 self.ii.apply(&x) + self.hi.apply(&h),
                 self.if_.apply(&x) + self.hf.apply(&h),
@@ -178,8 +266,7 @@ impl RnnCell for LstmCell {
 
     #[track_caller]
     fn initial_carry(&self, batch: &[usize]) -> (Tensor, Tensor) {
-        let kernel = &self.hi.kernel;
-        let zeros = zeros(batch, kernel.shape()[0], kernel.dtype());
+        let zeros = zeros(batch, &self.hi.kernel);
         (zeros.clone(), zeros)
     }
 }
@@ -200,10 +287,15 @@ impl OptimizedLstmCell {
     /// A cell with a lecun normal input kernel, an orthogonal recurrent one and zero biases.
     #[track_caller]
     pub fn new(rngs: &mut Rngs, in_features: usize, hidden_features: usize) -> OptimizedLstmCell {
-        let gates = 4 * hidden_features;
+        OptimizedLstmCell::from_config(rngs, &CellConfig::new(in_features, hidden_features))
+    }
+
+    /// A cell whose parameters are drawn as `config` says.
+    #[track_caller]
+    pub fn from_config(rngs: &mut Rngs, config: &CellConfig) -> OptimizedLstmCell {
         build("OptimizedLstmCell", rngs, |rngs| OptimizedLstmCell {
-            dense_i: Linear::draw(rngs, [in_features, gates], &init::lecun_normal(), false),
-            dense_h: Linear::draw(rngs, [hidden_features, gates], &init::orthogonal(), true),
+            dense_i: config.input(4).use_bias(false).draw(rngs),
+            dense_h: config.recurrent(4).draw(rngs),
         })
     }
 }
@@ -214,7 +306,7 @@ impl RnnCell for OptimizedLstmCell {
     #[track_caller]
     fn step(&self, (c, h): (Tensor, Tensor), x: Tensor) -> ((Tensor, Tensor), Tensor) {
         scope::library_scope("OptimizedLstmCell", || {
-            let x = with_features("OptimizedLstmCell", self.dense_i.kernel.shape()[0], x);
+            let x = with_features("OptimizedLstmCell", &self.dense_i.kernel, x);
             let gates = self.dense_i.apply(&x) + self.dense_h.apply(&h);
             lstm_update(&c, self::gates(&gates))
         })
@@ -222,8 +314,7 @@ impl RnnCell for OptimizedLstmCell {
 
     #[track_caller]
     fn initial_carry(&self, batch: &[usize]) -> (Tensor, Tensor) {
-        let kernel = &self.dense_h.kernel;
-        let zeros = zeros(batch, kernel.shape()[0], kernel.dtype());
+        let zeros = zeros(batch, &self.dense_h.kernel);
         (zeros.clone(), zeros)
     }
 }
@@ -241,11 +332,16 @@ impl SimpleCell {
     /// A cell with a lecun normal input kernel, an orthogonal recurrent one and zero biases.
     #[track_caller]
     pub fn new(rngs: &mut Rngs, in_features: usize, hidden_features: usize) -> SimpleCell {
-        let hidden = hidden_features;
+        SimpleCell::from_config(rngs, &CellConfig::new(in_features, hidden_features))
+    }
+
+    /// A cell whose parameters are drawn as `config` says.
+    #[track_caller]
+    pub fn from_config(rngs: &mut Rngs, config: &CellConfig) -> SimpleCell {
         // The recurrent layer draws its key first, as in Flax.
         build("SimpleCell", rngs, |rngs| SimpleCell {
-            dense_h: Linear::draw(rngs, [hidden, hidden], &init::orthogonal(), false),
-            dense_i: Linear::draw(rngs, [in_features, hidden], &init::lecun_normal(), true),
+            dense_h: config.recurrent(1).use_bias(false).draw(rngs),
+            dense_i: config.input(1).draw(rngs),
         })
     }
 }
@@ -256,7 +352,7 @@ impl RnnCell for SimpleCell {
     #[track_caller]
     fn step(&self, h: Tensor, x: Tensor) -> (Tensor, Tensor) {
         scope::library_scope("SimpleCell", || {
-            let x = with_features("SimpleCell", self.dense_i.kernel.shape()[0], x);
+            let x = with_features("SimpleCell", &self.dense_i.kernel, x);
             let h = (self.dense_i.apply(&x) + self.dense_h.apply(&h)).tanh();
             (h.clone(), h)
         })
@@ -264,7 +360,6 @@ impl RnnCell for SimpleCell {
 
     #[track_caller]
     fn initial_carry(&self, batch: &[usize]) -> Tensor {
-        let kernel = &self.dense_h.kernel;
-        zeros(batch, kernel.shape()[0], kernel.dtype())
+        zeros(batch, &self.dense_h.kernel)
     }
 }

@@ -11,10 +11,10 @@ pub mod init;
 mod linear;
 mod rngs;
 
-pub use cells::{GruCell, LstmCell, OptimizedLstmCell, RnnCell, SimpleCell};
+pub use cells::{CellConfig, GruCell, LstmCell, OptimizedLstmCell, RnnCell, SimpleCell};
 pub use forward::scan_rnn_forward;
 pub use init::Initializer;
-pub use linear::Linear;
+pub use linear::{Linear, LinearConfig};
 pub use rngs::{RngStream, Rngs};
 
 use crate::error::{Error, Location};
@@ -58,10 +58,11 @@ pub fn parameter_count<M: Tree>(module: &M) -> usize {
     crate::tree::leaves(module).iter().map(Tensor::size).sum()
 }
 
-/// `x`, or a tensor with an error if its last axis is not the `wanted` features.
+/// `x`, or a tensor with an error if its last axis is not the features that `kernel` takes.
 #[track_caller]
-fn with_features(what: &str, wanted: usize, x: Tensor) -> Tensor {
-    if x.check().is_err() || x.shape().last() == Some(&wanted) {
+fn with_features(what: &str, kernel: &Tensor, x: Tensor) -> Tensor {
+    let (Some(&wanted), Ok(())) = (kernel.shape().first(), x.check()) else { return x };
+    if x.shape().last() == Some(&wanted) {
         return x;
     }
     let mut message = format!(

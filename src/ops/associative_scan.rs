@@ -22,7 +22,7 @@ use crate::tree::{self, Tree};
 /// ```
 #[track_caller]
 pub fn map<X: Tree, Y: Tree>(f: impl FnOnce(X) -> Y + Pure, xs: X) -> Y {
-    Scan::new().run(|(), x| ((), f(x)), (), xs).1
+    Scan::on_behalf_of("map").run(|(), x| ((), f(x)), (), xs).1
 }
 
 /// All partial results of an associative operation along the leading axis, in a logarithmic number

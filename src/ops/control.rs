@@ -37,7 +37,8 @@ pub(crate) fn trace_region<A: Tree, R: Tree>(
     })
 }
 
-/// Records an operation whose outputs have the structure of `template`, or poisons them all.
+/// Records an operation whose outputs have the structure of `template`, or poisons them all: they
+/// then have its types too.
 #[track_caller]
 pub(crate) fn record_tree<R: Tree>(
     prepared: Result<(Op, Vec<Tensor>)>,
@@ -47,9 +48,15 @@ pub(crate) fn record_tree<R: Tree>(
     let outputs = tree::leaves(template).len();
     let results = match prepared {
         Ok((op, inputs)) => record(op, &inputs.iter().collect::<Vec<_>>(), outputs),
+        // A mistake without a place is one in the call itself.
+        Err(error) if error.location().is_none() => vec![poison(error, &[]); outputs],
         Err(error) => vec![poison(error.note(note()), &[]); outputs],
     };
-    tree::unflatten(template, results).expect("one result for each leaf")
+    let mut results = results.into_iter();
+    tree::map(template, |leaf| match results.next() {
+        Some(result) => retyped(&result, leaf.aval().clone()),
+        None => leaf.clone(),
+    })
 }
 
 /// The types of the leaves of `tree`, with their paths below `name`.
@@ -65,14 +72,15 @@ fn leaf_name(name: &str, path: &Path) -> String {
     }
 }
 
-/// The poisoned tensor `bad`, with the type of `like`.
-pub(crate) fn typed_like(bad: &Tensor, like: &Tensor) -> Tensor {
-    match &bad.0 {
+/// A tensor that is poisoned with another type, which code that asks for it then sees; any other
+/// tensor as it is.
+pub(crate) fn retyped(tensor: &Tensor, aval: Aval) -> Tensor {
+    match &tensor.0 {
         Repr::Poisoned(poison) => {
-            let (error, aval) = (poison.error.clone(), like.aval().clone());
+            let error = poison.error.clone();
             Tensor(Repr::Poisoned(std::sync::Arc::new(Poison { error, aval })))
         }
-        _ => bad.clone(),
+        _ => tensor.clone(),
     }
 }
 

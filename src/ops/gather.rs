@@ -3,7 +3,7 @@
 use xla::XlaOp;
 
 use super::binary::Operand;
-use super::broadcast::{Reshape, broadcast_shapes};
+use super::broadcast::{Broadcast, broadcast_shapes};
 use super::dynamic_slice::{from_front, is_index, wide_index_dtype};
 use super::select::select;
 use super::{Operation, check_size, composed, inputs, resolve_axis};
@@ -393,10 +393,8 @@ fn take(what: &str, x: &Tensor, indices: &Tensor, axis: isize, out_of_range: Out
         if !fill {
             return taken;
         }
-        // Aligned at the last axis, the axes behind those of the indices are stretched.
-        let mut shape = indices.shape().to_vec();
-        shape.resize(taken.rank() - axis, 1);
-        let valid = record_one(Reshape { shape }, &[&in_range(&indices, size)]);
+        let mask = Broadcast { shape, axes: (axis..behind).collect() };
+        let valid = record_one(mask, &[&in_range(&indices, size)]);
         select(&valid, taken, fill_value(x.dtype()))
     })
 }

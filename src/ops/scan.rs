@@ -3,7 +3,7 @@
 use xla::{XlaComputation, XlaOp};
 
 use super::Operation;
-use super::control::{Pure, check_carry, prefixed, record_tree, trace_region, typed_like};
+use super::control::{Pure, check_carry, prefixed, record_tree, retyped, trace_region};
 use crate::aval::{Aval, DType};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ir::Func;
@@ -45,9 +45,15 @@ impl Operation for ScanOp {
         if self.unroll == 0 {
             return Err(Error::argument("scan: unroll must be at least 1, but it is 0"));
         }
+        if i64::try_from(self.length).is_err() {
+            return Err(Error::argument(format!(
+                "scan: the length must be less than 2^63, but it is {}",
+                self.length,
+            )));
+        }
         let params = self.body.param_avals();
         let results = self.body.result_avals();
-        let first_x = self.constants + self.carry;
+        let first_x = self.constants.saturating_add(self.carry);
         if params.len() < first_x || results.len() < self.carry {
             return Err(Error::ir(format!(
                 "scan: the body has {} parameters and {} results, too few for {} constants and a \
@@ -230,6 +236,8 @@ pub fn scan<C: Tree, X: Tree, Y: Tree>(
 #[derive(Clone, Debug)]
 #[must_use = "a scan does nothing until it is run"]
 pub struct Scan {
+    /// The function of the library that was called, for messages.
+    what: &'static str,
     length: Option<usize>,
     reverse: bool,
     unroll: usize,
@@ -244,7 +252,11 @@ impl Default for Scan {
 impl Scan {
     /// A scan forwards, over the whole of `xs`, without unrolling.
     pub fn new() -> Scan {
-        Scan { length: None, reverse: false, unroll: 1 }
+        Scan::on_behalf_of("scan")
+    }
+
+    pub(super) fn on_behalf_of(what: &'static str) -> Scan {
+        Scan { what, length: None, reverse: false, unroll: 1 }
     }
 
     /// The number of steps. Needed where `xs` has no leaf; otherwise it must agree with `xs`.
@@ -275,28 +287,33 @@ impl Scan {
         xs: X,
     ) -> (C, Y) {
         let location = std::panic::Location::caller();
-        let length = match self.check_arguments(&xs) {
+        let slice = |aval: &Aval| aval.with_shape(aval.shape.get(1..).unwrap_or_default());
+        let length = match tree::check(&init).and_then(|()| self.check_arguments(&xs)) {
             Ok(length) => length,
             Err(error) => {
-                // The step still runs, on tensors with which nothing can be done: what it returns
-                // tells which tree the failed results have.
+                // The step still runs, on tensors with which nothing can be done, and what it
+                // records is thrown away: what it returns tells which tree the failed results have.
                 let bad = poison(error, &[]);
-                let (carry, y) =
-                    f(tree::map(&init, |t| typed_like(&bad, t)), tree::map(&xs, |_| bad.clone()));
-                return (tree::map(&carry, |_| bad.clone()), tree::map(&y, |_| bad.clone()));
+                let last = tree::map(&init, |leaf| retyped(&bad, leaf.aval().clone()));
+                let x = tree::map(&xs, |leaf| retyped(&bad, slice(leaf.aval())));
+                let step = |(): ()| f(last.clone(), x).1;
+                let y = trace_region("scan_body", Kind::LoopBody, Vec::new(), &(), step).output;
+                let first =
+                    tree::leaves(&xs).first().and_then(|leaf| leaf.shape().first().copied());
+                let length = self.length.or(first).unwrap_or(0);
+                return (last, tree::map(&y, |leaf| retyped(&bad, stacked(leaf.aval(), length))));
             }
         };
 
         let mut params = prefixed("carry", &init);
-        params.extend(prefixed("x", &xs).into_iter().map(|(aval, name)| {
-            let slice = aval.with_shape(&aval.shape[1..]);
-            (slice, name)
-        }));
+        let slices = prefixed("x", &xs).into_iter().map(|(aval, name)| (slice(&aval), name));
+        params.extend(slices);
         let arguments = (init.clone(), xs.clone());
-        let outcome = trace_region("scan_body", Kind::LoopBody, params, &arguments, |(c, x)| f(c, x));
+        let outcome =
+            trace_region("scan_body", Kind::LoopBody, params, &arguments, |(c, x)| f(c, x));
         let (carry, y) = outcome.output;
         let prepared = outcome.result.and_then(|(body, captures)| {
-            check_carry("scan", "a step", &init, &carry)?;
+            check_carry(self.what, "a step", &init, &carry)?;
             let op = ScanOp {
                 length,
                 reverse: self.reverse,
@@ -308,11 +325,15 @@ impl Scan {
             let inputs = [captures, tree::leaves(&init), tree::leaves(&xs)].concat();
             Ok((op.into(), inputs))
         });
-        record_tree(prepared, &(init, y), || format!("in the step of the scan at {location}"))
+        let note = || format!("in the {} at {location}", self.what);
+        let (carry, ys) = record_tree(prepared, &(init, y), note);
+        // Where there was a mistake, `ys` still have the types of single slices.
+        (carry, tree::map(&ys, |leaf| retyped(leaf, stacked(leaf.aval(), length))))
     }
 
     /// The number of steps, from `xs` and the length that was given.
     fn check_arguments<X: Tree>(&self, xs: &X) -> Result<usize> {
+        let what = self.what;
         if self.unroll == 0 {
             return Err(Error::argument(
                 "scan: unroll must be at least 1 (the number of steps in one iteration), but it is 0",
@@ -326,8 +347,8 @@ impl Scan {
         };
         if let Some((path, leaf)) = leaves.iter().find(|(_, leaf)| leaf.rank() == 0) {
             return Err(Error::shape(format!(
-                "scan: xs must have a leading axis to scan over, but {} is the scalar {}; close \
-                 over what is the same at every step instead of scanning over it",
+                "{what}: xs must have a leading axis to go over, but {} is the scalar {}; close \
+                 over what is the same at every step instead",
                 name(path),
                 leaf.aval(),
             )));
@@ -354,7 +375,7 @@ impl Scan {
         };
         Err(Error::new(
             ErrorKind::Shape,
-            format!("scan: {rule}, but they are:{}", lines.collect::<String>()),
+            format!("{what}: {rule}, but they are:{}", lines.collect::<String>()),
         ))
     }
 }

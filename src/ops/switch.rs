@@ -40,7 +40,9 @@ impl Operation for SwitchOp {
             return Err(Error::ir("switch: there is no index"));
         };
         if **index != Aval::scalar(DType::I32) {
-            return Err(Error::shape(format!("switch: the index must be i32[], but it is {index}")));
+            return Err(Error::shape(format!(
+                "switch: the index must be i32[], but it is {index}"
+            )));
         }
         let arguments = match self.arguments(rest) {
             Some(arguments) if arguments.len() == self.branches.len() => arguments,
@@ -67,9 +69,11 @@ impl Operation for SwitchOp {
         let mut operands = Vec::new();
         for (branch, arguments) in self.branches.iter().zip(arguments) {
             let params: Vec<Aval> = branch.param_avals().into_iter().cloned().collect();
-            computations.push(Lowering::tuple_computation(branch.name(), &params, |cx, inputs| {
-                cx.inline(branch, &inputs)
-            })?);
+            computations.push(Lowering::tuple_computation(
+                branch.name(),
+                &params,
+                |cx, inputs| cx.inline(branch, &inputs),
+            )?);
             operands.push(index.builder().tuple(&arguments)?);
         }
         untuple(&xla_ext::conditional(index, &computations, &operands)?, outputs.len())
@@ -107,7 +111,7 @@ pub fn cond<A: Tree, R: Tree>(
         pred.astype(DType::I32)
     } else {
         let message = format!("cond: pred must be {wanted}, but it is {}", pred.aval());
-        poison(Error::shape(message), &[])
+        poison(Error::shape(message), &[&pred])
     };
     let params = prefixed("operand", &operands);
     let no = trace_region("on_false", Kind::Function, params.clone(), &operands, on_false);
@@ -146,7 +150,13 @@ pub fn switch<A: Tree, R: Tree, const N: usize>(
     };
     let regions: Vec<Outcome<R>> = branches.iter().enumerate().map(region).collect();
     let last = i32::try_from(N - 1).unwrap_or(i32::MAX);
-    let index = index.maximum(0).minimum(last);
+    let wanted = Aval::scalar(DType::I32);
+    let index = if *index.aval() == wanted {
+        index.maximum(0).minimum(last)
+    } else {
+        let message = format!("switch: index must be {wanted}, but it is {}", index.aval());
+        poison(Error::shape(message), &[&index])
+    };
     let names = |i: usize| if i == 0 { "from branch 0" } else { "from a later branch" };
     let (prepared, output) = prepare("switch", names, index, regions, &operands);
     record_tree(prepared, &output, || format!("in the switch at {location}"))
@@ -167,6 +177,8 @@ fn prepare<A: Tree, R: Tree>(
         results.push(region.result);
     }
     let prepared = || {
+        index.check()?;
+        tree::check(operands)?;
         let mut op = SwitchOp { captures: Vec::new(), branches: Vec::new() };
         let mut inputs = vec![index];
         for (i, result) in results.into_iter().enumerate() {

@@ -4,14 +4,14 @@ use xla::XlaOp;
 
 use super::Operation;
 use super::binary::Operand;
-use super::control::{Pure, check_carry, prefixed, record_tree, trace_region};
+use super::control::{Pure, check_carry, prefixed, record_tree, retyped, trace_region};
 use super::scan::Scan;
 use crate::aval::{Aval, DType};
 use crate::error::{Error, Result};
 use crate::ir::Func;
 use crate::lower::{Lowering, untuple};
 use crate::tensor::{Repr, Tensor};
-use crate::trace::Kind;
+use crate::trace::{Kind, poison};
 use crate::tree::{self, Tree};
 
 operation! {
@@ -54,7 +54,9 @@ impl Operation for WhileOp {
     }
 
     fn lower(&self, cx: &Lowering, inputs: &[XlaOp], outputs: &[Aval]) -> Result<Vec<XlaOp>> {
-        let params = [&self.condition.param_avals()[..self.condition_captures], &self.body.param_avals()].concat();
+        let params =
+            [&self.condition.param_avals()[..self.condition_captures], &self.body.param_avals()]
+                .concat();
         let avals: Vec<Aval> = params.into_iter().cloned().collect();
         let parts = |state: &[XlaOp]| {
             let (condition, body, carry) = self.split(state).expect("one value for each input");
@@ -128,7 +130,8 @@ pub fn while_loop<C: Tree>(
 ///
 /// `body` takes the integer, an `i32` of shape `[]`, and the carry, and returns the next carry. The
 /// bounds are integers of the host, or `i32` tensors of shape `[]`. With bounds that are known when
-/// it is traced the loop is a [`scan`](crate::scan), else a [`while_loop`].
+/// it is traced the loop is a [`scan`](crate::scan), else a [`while_loop`]. A mistake comes out where
+/// the result does.
 ///
 /// # Examples
 /// ```
@@ -144,18 +147,39 @@ pub fn fori_loop<C: Tree>(
     body: impl FnOnce(Tensor, C) -> C + Pure,
     init: C,
 ) -> C {
+    let location = std::panic::Location::caller();
     let index = Tensor::scalar(0, DType::I32);
     let (lower, upper) = (lower.into_tensor(&index), upper.into_tensor(&index));
+    for (name, bound) in [("lower", &lower), ("upper", &upper)] {
+        if bound.aval() != index.aval() || bound.check().is_err() {
+            let (wanted, given) = (index.aval(), bound.aval());
+            let message = format!("fori_loop: {name} must be {wanted}, but it is {given}");
+            let bad = poison(Error::argument(message), &[bound]);
+            return tree::map(&init, |leaf| retyped(&bad, leaf.aval().clone()));
+        }
+    }
+    // The carry is checked here, for the loop below would speak of one with the integer in it.
+    let step = |i: Tensor, carry: C| {
+        let next = body(i, carry.clone());
+        match check_carry("fori_loop", "a step", &carry, &next) {
+            Ok(()) => next,
+            Err(error) => {
+                let bad = poison(error.at(location), &[]);
+                tree::map(&carry, |leaf| retyped(&bad, leaf.aval().clone()))
+            }
+        }
+    };
     let known = |bound: &Tensor| match &bound.0 {
-        Repr::Concrete(array) if *array.aval() == *index.aval() => bound.item::<i32>().ok(),
+        Repr::Concrete(_) => bound.item::<i32>().ok(),
         _ => None,
     };
     if let (Some(first), Some(end)) = (known(&lower), known(&upper)) {
         let length = (i64::from(end) - i64::from(first)).max(0) as usize;
-        let step = |(i, carry): (Tensor, C), ()| ((&i + 1, body(i, carry)), ());
-        return Scan::new().length(length).run(step, (lower, init), ()).0.1;
+        let step = |(i, carry): (Tensor, C), ()| ((&i + 1, step(i, carry)), ());
+        let scan = Scan::on_behalf_of("fori_loop").length(length);
+        return scan.run(step, (lower, init), ()).0.1;
     }
     let test = |(i, end, _): (Tensor, Tensor, C)| i.lt(end);
-    let step = |(i, end, carry): (Tensor, Tensor, C)| (&i + 1, end, body(i, carry));
+    let step = |(i, end, carry): (Tensor, Tensor, C)| (&i + 1, end, step(i, carry));
     while_loop(test, step, (lower, upper, init)).2
 }

@@ -11,9 +11,10 @@
 
 pub(crate) mod scope;
 
+use std::any::Any;
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::panic::Location as PanicLocation;
+use std::panic::{self, AssertUnwindSafe, Location as PanicLocation};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -115,6 +116,37 @@ impl<R> Outcome<R> {
     }
 }
 
+/// A closure that panicked while it was traced.
+pub(crate) struct Panic {
+    /// The mistake that was made before: it often is the reason, for what stands for a result that
+    /// could not be computed may have another shape than the closure relies on.
+    pub mistake: Option<Error>,
+    pub payload: Box<dyn Any + Send>,
+}
+
+impl Panic {
+    /// Goes on panicking; the trace around keeps the mistake.
+    fn resume(self) -> ! {
+        if let Some(mistake) = self.mistake {
+            let outer = FRAMES.with_borrow_mut(|frames| {
+                frames.last_mut().map(|f| _ = f.error.get_or_insert_with(|| mistake.clone()))
+            });
+            if outer.is_none() {
+                eprintln!("the panic above follows a mistake made before it:\n{mistake}");
+            }
+        }
+        panic::resume_unwind(self.payload)
+    }
+
+    /// The mistake as the error to report, if there was one; else goes on panicking.
+    pub fn into_error(self) -> Error {
+        match self.mistake {
+            Some(mistake) => mistake.note("the closure panicked after this"),
+            None => panic::resume_unwind(self.payload),
+        }
+    }
+}
+
 /// Runs `f` once on abstract values with the types and names `params`, and records what it does.
 #[track_caller]
 pub(crate) fn trace<R: Tree>(
@@ -124,14 +156,18 @@ pub(crate) fn trace<R: Tree>(
     params: Vec<(Aval, String)>,
     f: impl FnOnce(Vec<Tensor>) -> R,
 ) -> Outcome<R> {
-    /// Takes the frame off the stack even if `f` panics, so that the thread can trace again.
-    struct Guard(usize);
-    impl Drop for Guard {
-        fn drop(&mut self) {
-            FRAMES.with_borrow_mut(|frames| frames.truncate(self.0));
-        }
-    }
+    try_trace(name, kind, captures_as, params, f).unwrap_or_else(|panic| panic.resume())
+}
 
+/// The same for a caller that can report a mistake instead of the panic that followed it.
+#[track_caller]
+pub(crate) fn try_trace<R: Tree>(
+    name: &str,
+    kind: Kind,
+    captures_as: Captures,
+    params: Vec<(Aval, String)>,
+    f: impl FnOnce(Vec<Tensor>) -> R,
+) -> Result<Outcome<R>, Panic> {
     let id = TraceId::new();
     let mut builder = FuncBuilder::new();
     let mut declared = Vec::new();
@@ -141,27 +177,41 @@ pub(crate) fn trace<R: Tree>(
         declared.push(Param { value, name });
         tensors.push(traced_tensor(id, value, aval, PanicLocation::caller()));
     }
+    let (captures_as, first_array) = FRAMES.with_borrow(|frames| match frames.last() {
+        // What a region captures, the function around it captures too, and in the way of that one.
+        Some(outer) if outer.captures_as == Captures::Params => {
+            (Captures::Params, outer.first_array)
+        }
+        _ => (captures_as, array::next_id()),
+    });
     let frame = Frame {
         id,
         kind,
         captures_as,
-        first_array: array::next_id(),
+        first_array,
         builder,
         captures: Vec::new(),
         captured: HashMap::new(),
         error: None,
     };
-    let guard = Guard(FRAMES.with_borrow_mut(|frames| {
-        frames.push(frame);
-        frames.len() - 1
-    }));
-    let output = f(tensors);
-    let leaves = tree::leaves(&output);
+    FRAMES.with_borrow_mut(|frames| frames.push(frame));
+    // The frame must leave the stack even if `f` panics, so that the thread can trace again.
+    let run = || {
+        let output = f(tensors);
+        let leaves = tree::leaves(&output);
+        (output, leaves)
+    };
+    let (output, leaves) = match panic::catch_unwind(AssertUnwindSafe(run)) {
+        Ok(returned) => returned,
+        Err(payload) => {
+            let frame = FRAMES.with_borrow_mut(Vec::pop);
+            return Err(Panic { mistake: frame.and_then(|frame| frame.error), payload });
+        }
+    };
     let (frame, results) = FRAMES.with_borrow_mut(|frames| {
         let results: Result<Vec<Value>> = leaves.iter().map(|leaf| lift(frames, leaf)).collect();
         (frames.pop().expect("the frame pushed above is still there"), results)
     });
-    drop(guard);
 
     let result = match (frame.error, results) {
         (Some(error), _) | (None, Err(error)) => Err(error),
@@ -172,7 +222,7 @@ pub(crate) fn trace<R: Tree>(
             Ok((frame.builder.finish(name, params, results), captures))
         }
     };
-    Outcome { output, result }
+    Ok(Outcome { output, result })
 }
 
 /// Records an operation of one output. The caller's caller is the place that errors name.
@@ -236,10 +286,12 @@ fn traced_tensor(trace: TraceId, value: Value, aval: Aval, made_at: Location) ->
     Tensor(Repr::Traced(TracedValue { trace, value, aval: Arc::new(aval), made_at }))
 }
 
-/// A poisoned tensor that carries `error`; an open trace keeps the first one. The place is the
-/// caller's, unless the error knows a nearer one. The type is a guess: that of the first input.
+/// A poisoned tensor that carries `error`, or that of an input which is poisoned itself: its type is
+/// a guess, so that what is wrong with it says nothing. An open trace keeps the first error. The
+/// place is the caller's, unless the error knows a nearer one. The type is that of the first input.
 #[track_caller]
 pub(crate) fn poison(error: Error, inputs: &[&Tensor]) -> Tensor {
+    let error = inputs.iter().find_map(|tensor| tensor.check().err()).unwrap_or(error);
     let source = scope::source(PanicLocation::caller());
     let error = error.at(source.location.unwrap_or(PanicLocation::caller()));
     FRAMES.with_borrow_mut(|frames| {

@@ -161,6 +161,14 @@ pub fn assert_close(actual: &Tensor, expected: &Tensor, tolerance: Tolerance) {
     }
 }
 
+/// [`assert_close`] that says what was compared.
+#[track_caller]
+pub fn assert_close_in(what: &str, actual: &Tensor, expected: &Tensor, tolerance: Tolerance) {
+    if let Some(difference) = difference(actual, expected, tolerance) {
+        panic!("{what}: {difference}");
+    }
+}
+
 /// What `f` gives for these inputs, computed operation by operation, and what it gives as one
 /// compiled program. The IR of the program must read back as it was printed.
 pub fn eager_and_jitted(

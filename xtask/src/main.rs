@@ -37,7 +37,7 @@ enum Command {
     Setup(SetupArgs),
     /// Print the environment that a crate depending on onetrace is built and run in.
     Env {
-        /// Where set-up put XLA [default: xla_extension in the repository]
+        /// Where set-up put XLA [default: xla_extension/dist in the repository]
         #[arg(long, value_name = "DIR")]
         dir: Option<PathBuf>,
         /// Print the [env] table of a .cargo/config.toml in place of shell commands
@@ -62,7 +62,7 @@ struct SetupArgs {
     /// Take a pinned wheel from disk in place of downloading it; may be given for each wheel
     #[arg(long, value_name = "FILE")]
     from_wheel: Vec<PathBuf>,
-    /// Where to put XLA [default: xla_extension in the repository]
+    /// Where to put XLA [default: xla_extension/dist in the repository]
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
     /// Make everything again, except for downloads whose hash is right

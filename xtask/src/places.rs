@@ -16,7 +16,7 @@ pub fn root() -> PathBuf {
 
 /// Where XLA goes unless the user says otherwise; `.cargo/config.toml` points there.
 pub fn extension() -> PathBuf {
-    root().join("xla_extension")
+    root().join("xla_extension/dist")
 }
 
 /// An XLA_EXTENSION_DIR of the user's own. Cargo hands us the repository's through the same variable.

@@ -9,13 +9,12 @@ use anyhow::{Context, Result, bail};
 use crate::{SetupArgs, places, setup};
 
 /// The main job: a GRU over 2,048 steps.
-const DEMO: &str = "run --release --quiet --package onetrace-cli --bin onetrace -- \
-                    run --seed 42 --hidden 64 --steps 2048 --random 2048x32 --input-seed 0";
+const DEMO: &str = "run --release --package onetrace-cli --bin onetrace -- run \
+                    --seed 42 --hidden 64 --steps 2048 --random 2048x32 --input-seed 0";
 
 /// `cargo xtask demo`.
 pub fn demo(arguments: &[String]) -> Result<()> {
     setup::run(&SetupArgs::default())?;
-    eprintln!("Compiling onetrace takes a few minutes the first time ...");
     run(cargo(DEMO).args(arguments))
 }
 

@@ -17,7 +17,7 @@ mod tests;
 /// Stands for `clang` where bindgen looks for one.
 const CLANG: &str = include_str!("clang.sh");
 
-/// Room for headers of small files, stamps and objects.
+/// Room for what is small: the shim, logs, stamps.
 const MARGIN: u64 = 50_000_000;
 
 /// `cargo xtask setup`, and the first thing that every other run does.
@@ -37,7 +37,7 @@ pub fn run(args: &SetupArgs) -> Result<()> {
         xla: wheels::XLA,
         libclang: wheels::LIBCLANG,
         pips: fetch::PIPS.map(str::to_owned).to_vec(),
-        shim: root.join("shim/wheel"),
+        shim: root.join("xla_extension/shim/wheel"),
         cache: places::cache()?,
         target,
         archive: args.from_archive.clone(),
@@ -142,7 +142,7 @@ impl Setup {
         let chosen =
             found.xla.starts_with("archive ") && self.archive.is_none() && self.wheels.is_empty();
         let same = found == *wanted || chosen && found.libclang == wanted.libclang;
-        same && !self.force
+        same && !self.force && archive::check_layout(&self.target).is_ok()
     }
 
     /// Checks the room in the cache and at the target, before anything is downloaded.

@@ -149,12 +149,16 @@ fn a_set_up_holds_what_xla_rs_looks_for() {
 }
 
 #[test]
-fn a_finished_set_up_is_left_as_it_is() {
+fn a_finished_set_up_is_left_as_it_is_unless_it_lost_a_part() {
     let world = World::new();
     world.setup.run().unwrap();
     let stamp = inode(&world.setup.target.join("set-up.txt"));
     world.setup.run().unwrap();
     assert_eq!(inode(&world.setup.target.join("set-up.txt")), stamp);
+
+    fs::remove_dir_all(world.setup.target.join("lib")).unwrap();
+    world.setup.run().unwrap();
+    assert!(world.setup.target.join("lib/libtensorflow_cc.so.2").exists());
 }
 
 #[test]

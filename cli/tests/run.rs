@@ -1,0 +1,312 @@
+//! `onetrace run`, end to end: the built command on files.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use expect_test::expect;
+use onetrace::{DType, Tensor, io};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// A directory with `x.npy`, five steps of three features: (k - 7) / 8 for k = 0, 1, ..
+fn directory() -> TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    let numbers: Vec<f32> = (0..15).map(|k| (k as f32 - 7.0) / 8.0).collect();
+    io::write_npy(directory.path().join("x.npy"), &Tensor::new(&numbers, [5, 3])).unwrap();
+    directory
+}
+
+/// `onetrace` with arguments between spaces, in `directory`.
+fn onetrace(directory: &Path, arguments: &str) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_onetrace"));
+    command.args(arguments.split_whitespace()).current_dir(directory).output().unwrap()
+}
+
+/// Standard output and standard error of a run that succeeds.
+fn succeed(directory: &Path, arguments: &str) -> (String, String) {
+    let output = onetrace(directory, arguments);
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{arguments}: {}\n{stderr}", output.status);
+    (String::from_utf8(output.stdout).unwrap(), stderr)
+}
+
+/// The numbers of a run that succeeds.
+fn numbers(directory: &Path, arguments: &str) -> Vec<f32> {
+    let (stdout, _) = succeed(directory, arguments);
+    stdout.lines().skip(1).map(|line| line.parse().unwrap()).collect()
+}
+
+/// The object of a run with `--json`.
+fn json(directory: &Path, arguments: &str) -> Value {
+    let (stdout, stderr) = succeed(directory, &format!("{arguments} --json"));
+    assert_eq!(stderr, "");
+    serde_json::from_str(&stdout).unwrap()
+}
+
+/// The exit status and standard error of a run that fails, and has nothing on standard output.
+fn fail(directory: &Path, arguments: &str) -> (i32, String) {
+    let output = onetrace(directory, arguments);
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "", "{arguments}");
+    (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
+}
+
+#[track_caller]
+fn assert_close(found: &[f32], expected: &[f32]) {
+    let far = found.iter().zip(expected).any(|(a, b)| (a - b).abs() > 2e-6);
+    assert!(found.len() == expected.len() && !far, "{found:?}, expected {expected:?}");
+}
+
+/// What `nnx.GRUCell(3, 4, rngs=nnx.Rngs(42))` of Flax 0.12.8 makes of `x.npy` from zeros.
+const FLAX: [f32; 4] = [-0.11998045, 0.36811993, -0.25199458, 0.44983414];
+const FLAX_3_STEPS: [f32; 4] = [0.44023412, -0.21414854, 0.20044419, -0.15896122];
+const FLAX_REVERSE: [f32; 4] = [0.71076006, -0.3174766, 0.149689, -0.3462666];
+
+const RUN: &str = "run --seed 42 --hidden 4 --input x.npy";
+
+#[test]
+fn the_final_state_is_that_of_flax() {
+    let directory = directory();
+    let directory = directory.path();
+    assert_close(&numbers(directory, RUN), &FLAX);
+    assert_close(&numbers(directory, &format!("{RUN} --reverse")), &FLAX_REVERSE);
+    // Numbers are truncated, and more steps than there are rows are all rows.
+    for steps in ["5", "5.9", "6", "1e300", "inf"] {
+        assert_close(&numbers(directory, &format!("{RUN} --steps {steps}")), &FLAX);
+    }
+    let fractions = "run --seed 42.7 --hidden 4.9 --steps 3.2 --input x.npy";
+    assert_close(&numbers(directory, fractions), &FLAX_3_STEPS);
+    assert_eq!(numbers(directory, &format!("{RUN} --steps 0")), [0.0; 4]);
+    for unroll in [2, 3, 5, 100] {
+        let arguments = format!("{RUN} --unroll {unroll}");
+        assert_close(&numbers(directory, &arguments), &FLAX);
+        assert_close(&numbers(directory, &format!("{arguments} --reverse")), &FLAX_REVERSE);
+    }
+}
+
+#[test]
+fn a_run_prints_the_state_and_where_the_time_went() {
+    let directory = directory();
+    let (stdout, stderr) = succeed(directory.path(), &format!("{RUN} --steps 3"));
+    let lines: Vec<&str> = stdout.lines().collect();
+    assert_eq!(lines[0], "# f32[4] after 3 steps on cpu");
+    assert_eq!(lines.len(), 5);
+
+    // No line of TensorFlow's or XLA's comes between.
+    let names: Vec<String> = stderr
+        .lines()
+        .map(|line| {
+            let (name, time) = line.split_at(14);
+            let milliseconds = time.trim().strip_suffix(" ms").unwrap();
+            assert!(milliseconds.parse::<f64>().unwrap() >= 0.0);
+            name.trim_end().to_owned()
+        })
+        .collect();
+    let phases = ["device setup", "parameters", "trace", "lower", "compile", "run", "total"];
+    assert_eq!(names, phases);
+}
+
+#[test]
+fn json_is_one_object() {
+    let directory = directory();
+    let (stdout, _) = succeed(directory.path(), &format!("{RUN} --json"));
+    assert_eq!(stdout.lines().count(), 1);
+    let object = json(directory.path(), RUN);
+    let carry: Vec<f32> = object["final_carry"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|n| n.as_f64().unwrap() as f32)
+        .collect();
+    assert_eq!(carry, numbers(directory.path(), RUN));
+    assert_eq!(object["shape"], serde_json::json!([4]));
+    assert_eq!(object["steps"], 5);
+    assert_eq!(object["body_traces"], 1);
+    assert_eq!(object["platform"], "cpu");
+    let timings = object["timings_ms"].as_object().unwrap();
+    let names: Vec<&str> = timings.keys().map(String::as_str).collect();
+    let mut phases = ["device_setup", "parameters", "trace", "lower", "compile", "run"];
+    phases.sort();
+    assert_eq!(names, phases);
+    assert!(timings.values().all(|time| time.as_f64().unwrap() >= 0.0));
+}
+
+#[test]
+fn the_step_is_traced_once_however_often_it_runs() {
+    let directory = directory();
+    for more in ["--steps 0", "--steps 1", "--random 4096x3", "--unroll 3", "--reverse"] {
+        let arguments = match more.starts_with("--random") {
+            true => format!("run --hidden 4 {more}"),
+            false => format!("{RUN} {more}"),
+        };
+        assert_eq!(json(directory.path(), &arguments)["body_traces"], 1, "{more}");
+    }
+}
+
+#[test]
+fn random_sequences_depend_on_their_seed_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let run = |more: &str| {
+        let arguments = format!("run --seed 1 --hidden 4 {more}");
+        numbers(directory.path(), &arguments)
+    };
+    let first = run("--random 50x3 --input-seed 7");
+    assert_eq!(first, run("--random 50x3 --input-seed 7"));
+    assert_eq!(first, run("--random 80x3 --input-seed 7 --steps 50"), "rows do not depend on T");
+    assert_ne!(first, run("--random 50x3 --input-seed 8"));
+    assert_eq!(run("--random 50x3"), run("--random 50x3 --input-seed 0"));
+    assert_eq!(run("--random 0x3"), [0.0; 4]);
+}
+
+#[test]
+fn every_real_dtype_is_converted_to_f32() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("x.npy");
+    let run = || numbers(directory.path(), "run --seed 3 --hidden 2 --input x.npy");
+    let flags = [true, false, false, true, true, true];
+    io::write_npy(&path, &Tensor::new(&flags.map(f32::from), [3, 2])).unwrap();
+    let expected = run();
+    for dtype in DType::ALL {
+        io::write_npy(&path, &Tensor::new(&flags, [3, 2]).astype(dtype)).unwrap();
+        assert_eq!(run(), expected, "{dtype}");
+    }
+}
+
+#[test]
+fn nan_and_infinity_in_the_sequence_propagate() {
+    let directory = tempfile::tempdir().unwrap();
+    let x = Tensor::new(&[1.0f32, f32::NAN, 2.0, f32::INFINITY], [2, 2]);
+    io::write_npy(directory.path().join("x.npy"), &x).unwrap();
+    let arguments = "run --hidden 3 --input x.npy";
+    assert!(numbers(directory.path(), arguments).iter().all(|number| number.is_nan()));
+    let object = json(directory.path(), arguments);
+    assert_eq!(object["final_carry"], serde_json::json!([null, null, null]));
+}
+
+#[test]
+fn the_output_file_is_the_state() {
+    let directory = directory();
+    let printed = numbers(directory.path(), &format!("{RUN} --output h.npy"));
+    let h = io::read_npy(directory.path().join("h.npy")).unwrap();
+    assert_eq!(h.aval().to_string(), "f32[4]");
+    assert_eq!(h.to_vec::<f32>().unwrap(), printed);
+    let names = fs::read_dir(directory.path()).unwrap().count();
+    assert_eq!(names, 2, "no temporary file is left");
+}
+
+#[test]
+fn a_run_that_fails_leaves_the_output_file_alone() {
+    let directory = directory();
+    let path = directory.path().join("h.npy");
+    let bad = "run --hidden 4 --input none.npy --output h.npy";
+    fail(directory.path(), bad);
+    assert!(!path.exists());
+    fs::write(&path, "old").unwrap();
+    fail(directory.path(), bad);
+    assert_eq!(fs::read_to_string(&path).unwrap(), "old");
+}
+
+/// Wrong arguments are refused by name, with the value and the limit.
+#[test]
+fn wrong_arguments() {
+    let directory = directory();
+    let x = |name: &str, shape: &[usize]| {
+        io::write_npy(directory.path().join(name), &Tensor::zeros(shape, DType::F32)).unwrap();
+    };
+    x("vector.npy", &[5]);
+    x("cube.npy", &[5, 3, 1]);
+    x("featureless.npy", &[5, 0]);
+    fs::write(directory.path().join("text.npy"), "1 2 3\n").unwrap();
+    let whole = fs::read(directory.path().join("x.npy")).unwrap();
+    fs::write(directory.path().join("short.npy"), &whole[..150]).unwrap();
+
+    let mut transcript = String::new();
+    for arguments in [
+        "--hidden 0 --input x.npy",
+        "--hidden -3 --input x.npy",
+        "--hidden nan --input x.npy",
+        "--hidden inf --input x.npy",
+        "--hidden many --input x.npy",
+        "--hidden 4 --steps -1 --input x.npy",
+        "--hidden 4 --steps nan --input x.npy",
+        "--hidden 4 --seed -inf --input x.npy",
+        "--hidden 4 --seed 1e19 --input x.npy",
+        "--hidden 4 --unroll 0 --input x.npy",
+        "--hidden 4 --unroll 2.5 --input x.npy",
+        "--hidden 4 --random 5",
+        "--hidden 4 --random 5x0",
+        "--hidden 4 --random 5x3 --input x.npy",
+        "--hidden 4 --random 5x3 --input-seed -1",
+        "--hidden 4",
+        "--input x.npy",
+        "--hidden 4 --input none.npy",
+        "--hidden 4 --input .",
+        "--hidden 4 --input text.npy",
+        "--hidden 4 --input short.npy",
+        "--hidden 4 --input vector.npy",
+        "--hidden 4 --input cube.npy",
+        "--hidden 4 --input featureless.npy",
+        "--hidden 4 --input x.npy --output none/h.npy",
+        "--hidden 4 --input x.npy --output .",
+        "--hidden 4 --input x.npy --output x.npy/h.npy",
+        "--hidden 4 --input none.npy --output none/h.npy",
+        "--hidden 4 --input x.npy --device quantum",
+    ] {
+        let (status, stderr) = fail(directory.path(), &format!("run {arguments}"));
+        assert_eq!(status, 2, "{arguments}");
+        // What clap adds behind the message is the same everywhere.
+        let message = stderr.split("\n\nUsage:").next().unwrap();
+        let message = message.split("\n\nFor more information").next().unwrap();
+        transcript += &format!("$ {arguments}\n{}\n", message.trim_end());
+    }
+    expect![[r#""#]].assert_eq(&transcript);
+}
+
+/// What does not fit in memory is refused before any of it is taken.
+#[test]
+fn what_is_larger_than_memory_is_refused() {
+    let directory = directory();
+    for (arguments, argument) in [
+        ("--hidden 1e9 --input x.npy", "--hidden: the parameters of 1000000000 features are too"),
+        ("--hidden 1e300 --input x.npy", "--hidden: the parameters of 18446744073709551615"),
+        ("--hidden 4 --random 1000000000000x1000", "'--random <TxD>': is too large: "),
+        ("--hidden 4 --random 18446744073709551615x3", "'--random <TxD>': is too large: "),
+    ] {
+        let (status, stderr) = fail(directory.path(), &format!("run {arguments}"));
+        assert_eq!(status, 2, "{arguments}");
+        assert!(stderr.contains(argument), "{arguments}: {stderr}");
+        assert!(stderr.contains("bytes are needed, but this machine has"), "{stderr}");
+    }
+}
+
+/// A reader of standard output that stops early is no failure, and a full disk is one.
+#[cfg(target_os = "linux")]
+#[test]
+fn standard_output_can_be_closed_or_full() {
+    let directory = directory();
+    let run = |stdout: Stdio| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_onetrace"));
+        command.args(RUN.split(' ')).current_dir(directory.path());
+        command.stdout(stdout).stderr(Stdio::piped()).output().unwrap()
+    };
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = run(writer.into());
+    assert!(output.status.success());
+    assert!(!String::from_utf8_lossy(&output.stderr).contains("error"));
+
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let output = run(full.into());
+    assert_eq!(output.status.code(), Some(1));
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(stderr.contains("error: standard output cannot be written: No space left"), "{stderr}");
+}
+
+#[test]
+fn help() {
+    let directory = tempfile::tempdir().unwrap();
+    let help = |arguments: &str| succeed(directory.path(), arguments).0;
+    expect![[r#""#]].assert_eq(&help("--help"));
+    expect![[r#""#]].assert_eq(&help("run --help"));
+    assert_eq!(help("--version"), format!("onetrace {}\n", env!("CARGO_PKG_VERSION")));
+}
