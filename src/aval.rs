@@ -129,11 +129,12 @@ impl Aval {
         self.shape.iter().fold(1, |n, &d| n.saturating_mul(d))
     }
 
-    /// Bytes the data takes, or `None` where the number does not fit in 63 bits (PJRT's sizes are
-    /// signed).
+    /// Bytes the data takes, or `None` where that number, or a single size, does not fit in 63 bits
+    /// (XLA's sizes are signed).
     pub fn byte_size(&self) -> Option<usize> {
+        let fits = |n: &usize| i64::try_from(*n).is_ok();
         let bytes = self.shape.iter().try_fold(self.dtype.size(), |n, &d| n.checked_mul(d))?;
-        (bytes <= i64::MAX as usize).then_some(bytes)
+        (self.shape.iter().all(fits) && fits(&bytes)).then_some(bytes)
     }
 
     /// The same shape with another dtype.
@@ -175,6 +176,7 @@ mod tests {
         assert_eq!(Aval::new(DType::F32, [8, 2]).byte_size(), Some(64));
         assert_eq!(Aval::new(DType::F64, [usize::MAX, 2]).byte_size(), None);
         assert_eq!(Aval::new(DType::U8, [usize::MAX]).byte_size(), None);
+        assert_eq!(Aval::new(DType::U8, [0, 1 << 63]).byte_size(), None);
     }
 
     #[test]

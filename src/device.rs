@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use xla::{PjRtClient, PjRtDevice};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::xla_ext;
 
 /// A device of a PJRT client. Cheap to clone.
 ///
@@ -33,6 +34,7 @@ impl Device {
     pub fn cpu() -> Result<Device> {
         static CPU: OnceLock<Result<Device>> = OnceLock::new();
         let make = || {
+            xla_ext::set_options();
             let client = PjRtClient::cpu()?;
             let platform = client.platform_name().to_lowercase();
             Ok(Device(Arc::new(Inner { client, platform })))

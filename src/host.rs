@@ -105,7 +105,9 @@ impl HostArray {
         match aval.byte_size() {
             Some(size) if bytes.try_reserve_exact(size).is_ok() => {}
             _ => {
-                return Err(Error::shape(format!("a tensor of type {aval} does not fit in memory")));
+                return Err(Error::shape(format!(
+                    "a tensor of type {aval} does not fit in memory"
+                )));
             }
         }
         for _ in 0..aval.size() {
@@ -131,29 +133,26 @@ impl HostArray {
         fn texts<T: Element>(bytes: &[u8], text: impl Fn(T) -> String) -> Vec<String> {
             T::from_bytes(bytes).into_iter().map(text).collect()
         }
-        /// The text of a float, and of a NaN that is not the one `NaN` reads back as: its bits.
-        fn float<T: Copy + std::fmt::Debug>(x: T, bits: impl Into<u64>, nan: impl Into<u64>) -> String
-        where
-            T: PartialEq,
-        {
-            let bits = bits.into();
-            if x == x || bits == nan.into() { format!("{x:?}") } else { format!("NaN_{bits:x}") }
-        }
         let bytes = &self.bytes;
+        macro_rules! floats {
+            ($ty:ident as $wide:ident) => {
+                texts(bytes, |x: $ty| match x.to_bits() {
+                    // There are many NaNs, and `NaN` reads back as one of them.
+                    bits if x.is_nan() && bits != $ty::NAN.to_bits() => format!("NaN_{bits:x}"),
+                    _ => format!("{:?}", $wide::from(x)),
+                })
+            };
+        }
         match self.aval.dtype {
             DType::Bool => texts(bytes, |x: bool| x.to_string()),
             DType::U8 => texts(bytes, |x: u8| x.to_string()),
             DType::U32 => texts(bytes, |x: u32| x.to_string()),
             DType::I32 => texts(bytes, |x: i32| x.to_string()),
             DType::I64 => texts(bytes, |x: i64| x.to_string()),
-            DType::F16 => {
-                texts(bytes, |x: f16| float(x.to_f32(), x.to_bits(), f16::NAN.to_bits()))
-            }
-            DType::BF16 => {
-                texts(bytes, |x: bf16| float(x.to_f32(), x.to_bits(), bf16::NAN.to_bits()))
-            }
-            DType::F32 => texts(bytes, |x: f32| float(x, x.to_bits(), f32::NAN.to_bits())),
-            DType::F64 => texts(bytes, |x: f64| float(x, x.to_bits(), f64::NAN.to_bits())),
+            DType::F16 => floats!(f16 as f32),
+            DType::BF16 => floats!(bf16 as f32),
+            DType::F32 => floats!(f32 as f32),
+            DType::F64 => floats!(f64 as f64),
         }
     }
 
@@ -181,12 +180,17 @@ impl HostArray {
 
 /// The bytes of the NaN with these bits.
 fn nan_bytes(bits: u64, dtype: DType) -> Option<Vec<u8>> {
-    let narrow = || u16::try_from(bits).ok();
+    macro_rules! nan {
+        ($ty:ident) => {{
+            let x = $ty::from_bits(bits.try_into().ok()?);
+            x.is_nan().then(|| $ty::to_bytes(&[x]))
+        }};
+    }
     match dtype {
-        DType::F16 => narrow().map(f16::from_bits).filter(|x| x.is_nan()).map(|x| f16::to_bytes(&[x])),
-        DType::BF16 => narrow().map(bf16::from_bits).filter(|x| x.is_nan()).map(|x| bf16::to_bytes(&[x])),
-        DType::F32 => u32::try_from(bits).ok().map(f32::from_bits).filter(|x| x.is_nan()).map(|x| f32::to_bytes(&[x])),
-        DType::F64 => Some(f64::from_bits(bits)).filter(|x| x.is_nan()).map(|x| f64::to_bytes(&[x])),
+        DType::F16 => nan!(f16),
+        DType::BF16 => nan!(bf16),
+        DType::F32 => nan!(f32),
+        DType::F64 => nan!(f64),
         _ => None,
     }
 }

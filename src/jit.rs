@@ -155,7 +155,7 @@ impl<A: Tree, R: Tree, F: Fn(A) -> R> Jit<A, R, F> {
             let arguments = tree::unflatten(arguments, tensors);
             (self.f)(arguments.expect("one tensor for each leaf"))
         };
-        let traced = trace::try_trace(&self.name, Kind::Function, self.captures, params, f)
+        let traced = trace::try_trace(&self.name, Kind::Function, self.captures, params.clone(), f)
             .map_err(trace::Panic::into_error)?
             .into_traced()
             .map_err(|error| error.at(location))?;
@@ -164,7 +164,7 @@ impl<A: Tree, R: Tree, F: Fn(A) -> R> Jit<A, R, F> {
             captures: traced.captures,
             output: traced.output,
             donated,
-            avals: tree::leaves(arguments).iter().map(|leaf| leaf.aval().clone()).collect(),
+            params,
             structure: tree::structure(arguments),
             arguments: PhantomData,
         })
@@ -213,7 +213,8 @@ pub struct Traced<A, R> {
     output: R,
     /// Positions of donated leaves among the arguments.
     donated: Vec<usize>,
-    avals: Vec<Aval>,
+    /// The types and names of the arguments.
+    params: Vec<(Aval, String)>,
     structure: Structure,
     arguments: PhantomData<fn(A) -> R>,
 }
@@ -323,7 +324,7 @@ impl<A: Tree, R: Tree> Lowered<A, R> {
             executable,
             captures: traced.captures,
             output: traced.output,
-            avals: traced.avals,
+            params: traced.params,
             structure: traced.structure,
             arguments: PhantomData,
         })
@@ -335,7 +336,8 @@ pub struct Compiled<A, R> {
     executable: Executable,
     captures: Vec<Tensor>,
     output: R,
-    avals: Vec<Aval>,
+    /// The types and names of the arguments.
+    params: Vec<(Aval, String)>,
     structure: Structure,
     arguments: PhantomData<fn(A) -> R>,
 }
@@ -359,24 +361,37 @@ impl<A: Tree, R: Tree> Compiled<A, R> {
             ))
             .at(location));
         }
-        let mut lines = Vec::new();
-        for ((given, name), aval) in prefixed("arg", arguments).iter().zip(&self.avals) {
-            if given != aval {
-                lines.push(format!("\n  {name}: {aval} compiled, {given} given"));
-            }
-        }
-        if lines.is_empty() && tree::structure(arguments) != self.structure {
-            lines.push("\n  the trees differ in their structure".to_owned());
-        }
-        if !lines.is_empty() {
-            return Err(Error::argument(format!(
-                "a compiled function takes the types it was compiled for, but:{}\n  call the \
-                 `Jit` instead: it compiles for new types",
-                lines.concat(),
-            ))
-            .at(location));
+        let fits = leaves.len() == self.params.len()
+            && leaves.iter().zip(&self.params).all(|(leaf, (aval, _))| leaf.aval() == aval)
+            && tree::structure(arguments) == self.structure;
+        if !fits {
+            return Err(self.misfit(arguments).at(location));
         }
         self.run(&leaves, location)
+    }
+
+    /// What tells `arguments` from those the function was compiled for.
+    fn misfit(&self, arguments: &A) -> Error {
+        let given = prefixed("arg", arguments);
+        let find = |leaves: &[(Aval, String)], wanted: &str| {
+            let found = leaves.iter().find(|(_, name)| name == wanted);
+            found.map_or("nothing".to_owned(), |(aval, _)| aval.to_string())
+        };
+        let added = given.iter().filter(|(_, name)| self.params.iter().all(|(_, n)| n != name));
+        let mut lines = String::new();
+        for (_, name) in self.params.iter().chain(added) {
+            let (compiled, given) = (find(&self.params, name), find(&given, name));
+            if compiled != given {
+                lines += &format!("\n  {name}: {compiled} compiled, {given} given");
+            }
+        }
+        if lines.is_empty() {
+            lines += "\n  arg: the static fields differ";
+        }
+        Error::argument(format!(
+            "a compiled function takes the types it was compiled for, but:{lines}\n  call the `Jit` \
+             instead: it compiles for new types"
+        ))
     }
 
     fn run(&self, leaves: &[Tensor], location: Location) -> Result<R> {

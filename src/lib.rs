@@ -9,9 +9,10 @@ mod host;
 pub mod io;
 pub mod ir;
 mod jit;
-pub mod linalg;
+mod linalg;
 pub mod lint;
 mod lower;
+pub mod nn;
 mod ops;
 pub mod random;
 mod tensor;
@@ -44,10 +45,11 @@ extern crate self as onetrace;
 
 /// What most programs need: `use onetrace::prelude::*;`.
 pub mod prelude {
+    pub use crate::nn::RnnCell;
     pub use crate::tree::{self, Tree};
     pub use crate::{
-        DType, Device, Error, Result, Scan, Tensor, concatenate, cond, fori_loop, jit, scan, select,
-        stack, switch, while_loop,
+        DType, Device, Error, Result, Scan, Tensor, concatenate, cond, einsum, fori_loop, jit,
+        keepdims, map, nn, random, scan, select, stack, switch, while_loop,
     };
     pub use onetrace_derive::Tree;
 }

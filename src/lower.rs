@@ -114,8 +114,11 @@ impl Lowering {
 
     /// Tells HLO which equation the next operations come from.
     fn set_metadata(&self, metadata: Option<Metadata>, input: Option<&XlaOp>) {
-        if let (Some(m), Some(op)) = (&metadata, input.or(self.some_op.get())) {
-            xla_ext::set_op_metadata(op, m.operation, &m.name, m.file, m.line);
+        if let Some(op) = input.or(self.some_op.get()) {
+            match &metadata {
+                Some(m) => xla_ext::set_op_metadata(op, m.operation, &m.name, m.file, m.line),
+                None => xla_ext::set_op_metadata(op, "", "", "", 0),
+            }
         }
         self.current.replace(metadata);
     }
@@ -186,13 +189,23 @@ pub(crate) fn untuple(tuple: &XlaOp, len: usize) -> Result<Vec<XlaOp>> {
     (0..len).map(|i| Ok(tuple.get_tuple_element(i as i64)?)).collect()
 }
 
+/// The path of a parameter as a name of HLO, where a number behind a dot tells apart what has the
+/// same name and is chosen by XLA.
+fn parameter_name(path: &str) -> String {
+    let mut name = crate::ir::identifier(path);
+    for digit in '0'..='9' {
+        name = name.replace(&format!(".{digit}"), &format!("_{digit}"));
+    }
+    name
+}
+
 /// `func` as a computation: its parameters are the computation's, and it returns a tuple of its
 /// results. `aliases` are pairs (result, parameter) that may share memory: the parameter is donated.
 pub(crate) fn lower(func: &Func, aliases: &[(usize, usize)]) -> Result<XlaComputation> {
     let cx = Lowering::new(func.name());
     let mut inputs = Vec::new();
     for (i, (value, name)) in func.params().enumerate() {
-        let name = if name.is_empty() { format!("p{i}") } else { crate::ir::identifier(name) };
+        let name = if name.is_empty() { format!("p{i}") } else { parameter_name(name) };
         inputs.push(cx.builder.parameter_s(i as i64, &xla_shape(func.aval(value)), &name)?);
     }
     let outputs = cx.inline(func, &inputs)?;

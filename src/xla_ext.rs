@@ -41,6 +41,7 @@ unsafe extern "C" {
         axis: usize,
         reverse: bool,
     ) -> RawOp;
+    fn onetrace_set_options();
     fn onetrace_set_op_metadata(
         any_op_of_the_builder: RawOp,
         op_type: *const c_char,
@@ -157,6 +158,12 @@ pub(crate) fn cumulative(
         onetrace_cumulative(raw(x), raw(init), computation, pointer, rank, axis, reverse)
     };
     wrap(x.builder(), op)
+}
+
+/// Sets the options of XLA on which our semantics rest. To be called before anything is compiled.
+pub(crate) fn set_options() {
+    // SAFETY: the shim takes nothing, and the client that reads the options is made after this.
+    unsafe { onetrace_set_options() }
 }
 
 /// Sets the metadata that the builder of `op` attaches to every operation it makes from now on.

@@ -3,13 +3,16 @@
 
 mod common;
 
-use common::{Golden, Tolerance, assert_close_in, ramp_tensor};
+use common::{Golden, Tolerance, assert_close_in, for_each_in_parallel, ramp_tensor};
 use onetrace::prelude::*;
 use onetrace::tree::{leaves, leaves_with_paths, unflatten};
 use serde_json::Value;
 
 const LECUN: Tolerance = Tolerance { relative: 0.0, absolute: 2e-7 };
-const ORTHOGONAL: Tolerance = Tolerance { relative: 0.0, absolute: 1e-6 };
+/// The reference is less exact than ours: for the square kernels here, the QR that LAPACK computes
+/// in `f32` lies up to 1.6e-6 from the one computed in `f64`. The tall matrices of a GRU's kernels
+/// are better conditioned, and `golden_gru` holds them to 1e-6.
+const ORTHOGONAL: Tolerance = Tolerance { relative: 0.0, absolute: 2e-6 };
 const RESULT: Tolerance = Tolerance { relative: 0.0, absolute: 2e-6 };
 
 fn sizes(value: &Value) -> Vec<usize> {
@@ -20,8 +23,9 @@ fn text<'a>(case: &'a Value, key: &str) -> &'a str {
     case[key].as_str().unwrap_or_else(|| panic!("{key} of {case}"))
 }
 
-/// Checks the parameters of a module: the same paths as in Flax, the same values.
-fn check_parameters<M: Tree>(golden: &Golden, case: &Value, module: &M) {
+/// Checks the parameters of a module: the same paths as in Flax, the same values. Returns the module
+/// with the values of Flax, so that what it computes can be compared more closely than its kernels.
+fn check_parameters<M: Tree>(golden: &Golden, case: &Value, module: &M) -> M {
     let name = text(case, "name");
     let draws = case["draws"].as_array().unwrap();
     let mut wanted: Vec<&str> = draws.iter().map(|draw| text(draw, "path")).collect();
@@ -40,6 +44,8 @@ fn check_parameters<M: Tree>(golden: &Golden, case: &Value, module: &M) {
         };
         assert_close_in(&format!("{name} {path}"), value, &expected, tolerance);
     }
+    let path = |(path, _): &(tree::Path, Tensor)| format!("params/{path}");
+    unflatten(module, parameters.iter().map(|leaf| golden.array(name, &path(leaf))).collect()).unwrap()
 }
 
 /// Scans a cell as the case says and checks the last carry, whose parts are called `parts`, and the
@@ -71,18 +77,18 @@ fn modules_are_those_of_flax() {
     let golden = Golden::read("cells");
     let (params, runs): (Vec<&Value>, Vec<&Value>) =
         golden.cases.iter().partition(|case| case["kind"] == "params");
-    let mut checked = 0;
-    for case in params {
+    for run in &runs {
+        assert!(params.iter().any(|case| case["name"] == run["params"]), "{run} has no module");
+    }
+    for_each_in_parallel(&params, |case| {
         let (d, h) = (case["d"].as_u64().unwrap() as usize, case["h"].as_u64().unwrap() as usize);
         let rngs = &mut nn::Rngs::new(case["seed"].as_i64().unwrap());
         let own_runs: Vec<&Value> =
             runs.iter().copied().filter(|run| run["params"] == case["name"]).collect();
         assert!(!own_runs.is_empty(), "{case} has no run");
-        checked += own_runs.len();
         macro_rules! check_cell {
             ($Cell:ident, $parts:expr) => {{
-                let cell = nn::$Cell::new(rngs, d, h);
-                check_parameters(&golden, case, &cell);
+                let cell = check_parameters(&golden, case, &nn::$Cell::new(rngs, d, h));
                 own_runs.iter().for_each(|run| check_run(&golden, run, d, &cell, $parts));
             }};
         }
@@ -98,7 +104,7 @@ fn modules_are_those_of_flax() {
                     Some("normal(1)") => config.bias_init(nn::init::normal(1.0)).build(rngs),
                     _ => config.build(rngs),
                 };
-                check_parameters(&golden, case, &layer);
+                let layer = check_parameters(&golden, case, &layer);
                 for run in own_runs {
                     let name = text(run, "name");
                     let shape = [sizes(&run["batch"]), vec![d]].concat();
@@ -108,6 +114,5 @@ fn modules_are_those_of_flax() {
             }
             other => panic!("no module is called {other}"),
         }
-    }
-    assert_eq!(checked, runs.len(), "every run belongs to a module");
+    });
 }

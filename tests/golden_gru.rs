@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Golden, Tolerance, assert_close_in, ramp_tensor};
+use common::{Golden, Tolerance, assert_close_in, for_each_in_parallel, ramp_tensor};
 use onetrace::prelude::*;
 use serde_json::Value;
 
@@ -23,7 +23,7 @@ fn the_golden_data_has_two_hundred_combinations() {
 #[test]
 fn parameters_and_final_carry_are_those_of_flax() {
     let golden = Golden::read("gru");
-    for case in &golden.cases {
+    for_each_in_parallel(&golden.cases, |case| {
         let name = case["name"].as_str().unwrap();
         let seed = case["seed"].as_i64().unwrap();
         let (d, h, t) = (number(case, "d"), number(case, "h"), number(case, "t"));
@@ -54,7 +54,7 @@ fn parameters_and_final_carry_are_those_of_flax() {
         let x = ramp_tensor(&[t, d], number(case, "salt") as u32);
         let last = forward.call(&x).unwrap();
         assert_close_in(&format!("{name} final"), &last, &golden.array(name, "final"), FINAL);
-    }
+    });
 }
 
 #[test]

@@ -9,8 +9,7 @@ use std::collections::BTreeMap;
 
 use common::{EXACT, Golden, Tolerance, difference, ramp_tensor as r};
 use onetrace::prelude::*;
-use onetrace::{AssociativeScan, associative_scan, concatenate, map, stack};
-use onetrace_derive::Tree;
+use onetrace::{AssociativeScan, associative_scan, map};
 
 type Outputs = BTreeMap<String, Tensor>;
 
@@ -142,7 +141,7 @@ fn scan_in_while() -> Outputs {
 fn while_in_scan() -> Outputs {
     let step = |c: Tensor, x: Tensor| {
         let body = |(n, k): (Tensor, Tensor)| {
-            let next = onetrace::select(&(&n % 2).eq(0), &n / 2, &n * 3 + 1);
+            let next = select(&(&n % 2).eq(0), &n / 2, &n * 3 + 1);
             (next, k + 1)
         };
         let (_, k) = while_loop(|(n, _): (Tensor, Tensor)| n.ne(1), body, (x, i32(0)));
@@ -254,9 +253,7 @@ fn run(name: &str) -> Option<Outputs> {
             let body = |i: Tensor, c: Tensor| c * 0.5 + i.astype(DType::F32);
             outputs([("c", fori_loop(-5, 5, body, f32(1.0)))])
         }
-        "fori_empty" => {
-            outputs([("c", fori_loop(5, 2, |_, c: Tensor| c + 1.0, r(&[3], 1)))])
-        }
+        "fori_empty" => outputs([("c", fori_loop(5, 2, |_, c: Tensor| c + 1.0, r(&[3], 1)))]),
         "fori_dynamic" => fori_dynamic(),
         "fori_array" => fori_array(),
         "while_halve" => {

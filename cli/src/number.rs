@@ -46,6 +46,11 @@ pub fn unroll(text: &str) -> Result<usize, String> {
     }
 }
 
+/// A seed of a random sequence: any unsigned 64-bit integer.
+pub fn input_seed(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| format!("must be a whole number from 0 to {}", u64::MAX))
+}
+
 /// Time steps and features of a sequence, as in `2048x32`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Size {

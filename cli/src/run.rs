@@ -24,7 +24,7 @@ use crate::{memory, number, output};
 /// The final state goes to standard output, one number a line under a line that begins with '#' (as
 /// numpy.loadtxt reads it). Where the time went goes to standard error.
 #[derive(Args)]
-#[command(after_long_help = EXAMPLES)]
+#[command(override_usage = USAGE, after_long_help = EXAMPLES)]
 pub struct Run {
     /// The seed of the parameters
     #[arg(long, value_name = "S", default_value = "0", value_parser = number::seed)]
@@ -70,6 +70,8 @@ pub struct Run {
     #[arg(long)]
     json: bool,
 }
+
+const USAGE: &str = "onetrace run --hidden <H> {--input <X.npy> | --random <TxD>} [OPTIONS]";
 
 const EXAMPLES: &str = "\
 Numbers are truncated towards zero: --hidden 64.9 is 64.
@@ -147,12 +149,13 @@ impl Run {
                 writeln!(out)
             });
         }
-        // The times matter less than the numbers: they are not worth a failure.
-        _ = timing.write(&mut std::io::stderr().lock());
         output::print(|out| {
             writeln!(out, "# {} after {steps} steps on {}", carry.aval(), device.platform())?;
             numbers.iter().try_for_each(|number| writeln!(out, "{number:?}"))
-        })
+        })?;
+        // The times matter less than the numbers: that they cannot be written is no failure.
+        _ = timing.write(&mut std::io::stderr().lock());
+        Ok(())
     }
 
     /// Refuses parameters that are larger than memory before anything is made of them.

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 use onetrace::{Tensor, io};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -13,25 +13,25 @@ use crate::number::{self, Size};
 
 #[derive(Args)]
 #[group(skip)]
+#[command(group(ArgGroup::new("sequence").required(true).args(["input", "random"])))]
 pub struct Sequence {
     /// The sequence: a .npy file of shape (time, features)
     ///
     /// Any real dtype, C or Fortran order, either byte order; the elements are converted to
     /// float32.
-    #[arg(long, value_name = "X.npy", required_unless_present = "random")]
+    #[arg(long, value_name = "X.npy")]
     pub input: Option<PathBuf>,
 
     /// A random sequence of T steps and D features instead of a file
     ///
     /// Standard normal float32 numbers in row-major order, from the generator ChaCha8 (rand_chacha)
     /// seeded with --input-seed. The same seed and D give the same rows for every T.
-    #[arg(long, value_name = "TxD", value_parser = number::size, conflicts_with = "input")]
-    #[arg(allow_hyphen_values = true)]
+    #[arg(long, value_name = "TxD", value_parser = number::size, allow_hyphen_values = true)]
     pub random: Option<Size>,
 
     /// The seed of the random sequence
-    #[arg(long, value_name = "N", default_value_t = 0, conflicts_with = "input")]
-    #[arg(allow_hyphen_values = true)]
+    #[arg(long, value_name = "N", default_value = "0", conflicts_with = "input")]
+    #[arg(value_parser = number::input_seed, allow_hyphen_values = true)]
     pub input_seed: u64,
 }
 
@@ -46,15 +46,15 @@ impl Sequence {
         let x = io::read_npy(path).map_err(|error| refused(reason(&error).to_owned()))?;
         match *x.shape() {
             [_, 0] => Err(refused(format!(
-                "{}: the sequence must have at least one feature, but its shape is {:?}",
+                "{}: the sequence must have at least one feature, but it is {}",
                 path.display(),
-                x.shape(),
+                x.aval(),
             ))),
             [_, _] => Ok(x),
             _ => Err(refused(format!(
-                "{}: the sequence must have two axes, time and features, but its shape is {:?}",
+                "{}: the sequence must have two axes, time and features, but it is {}",
                 path.display(),
-                x.shape(),
+                x.aval(),
             ))),
         }
     }

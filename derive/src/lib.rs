@@ -1,6 +1,6 @@
 //! `#[derive(Tree)]` for [onetrace](https://docs.rs/onetrace): a struct of tensors is a tree.
 
-use proc_macro2::TokenStream;
+use proc_macro2::{Ident, TokenStream, TokenTree};
 use quote::quote;
 use syn::spanned::Spanned;
 use syn::{Data, DeriveInput, Error, Field, Index, Member, parse_macro_input, parse_quote};
@@ -24,6 +24,7 @@ fn expand(mut input: DeriveInput) -> Result<TokenStream, Error> {
 
     let mut visits = Vec::new();
     let mut maps = Vec::new();
+    let (mut tree_types, mut static_types) = (TokenStream::new(), TokenStream::new());
     for (index, field) in fields.iter().enumerate() {
         let (member, key) = match &field.ident {
             Some(name) => {
@@ -35,13 +36,15 @@ fn expand(mut input: DeriveInput) -> Result<TokenStream, Error> {
                 (Member::Unnamed(Index::from(index)), quote!(::onetrace::tree::Key::Index(#index)))
             }
         };
+        let ty = &field.ty;
         if is_static(field)? {
+            static_types.extend(quote!(#ty));
             visits.push(quote!(
                 path.with(#key, |path| f(path, ::onetrace::tree::Node::Static(&self.#member)));
             ));
             maps.push(quote!(#member: ::core::clone::Clone::clone(&self.#member)));
         } else {
-            let ty = &field.ty;
+            tree_types.extend(quote!(#ty));
             visits.push(quote!(
                 path.with(#key, |path| <#ty as ::onetrace::tree::Tree>::visit(&self.#member, path, f));
             ));
@@ -51,8 +54,15 @@ fn expand(mut input: DeriveInput) -> Result<TokenStream, Error> {
         }
     }
 
+    // What a parameter must be depends on the fields it is used in.
     for parameter in input.generics.type_params_mut() {
-        parameter.bounds.push(parse_quote!(::onetrace::tree::Tree));
+        if mentions(&tree_types, &parameter.ident) {
+            parameter.bounds.push(parse_quote!(::onetrace::tree::Tree));
+        }
+        if mentions(&static_types, &parameter.ident) {
+            parameter.bounds.push(parse_quote!(::core::clone::Clone));
+            parameter.bounds.push(parse_quote!(::core::fmt::Debug));
+        }
     }
     let name = &input.ident;
     let (impl_generics, type_generics, where_clause) = input.generics.split_for_impl();
@@ -88,6 +98,15 @@ fn only_structs(span: proc_macro2::Span) -> Error {
         span,
         "Tree can be derived for structs only: which leaves an enum has depends on its value",
     )
+}
+
+/// Whether a name stands somewhere in these types.
+fn mentions(types: &TokenStream, name: &Ident) -> bool {
+    types.clone().into_iter().any(|token| match token {
+        TokenTree::Ident(ident) => ident == *name,
+        TokenTree::Group(group) => mentions(&group.stream(), name),
+        _ => false,
+    })
 }
 
 /// Whether a field carries `#[tree(static)]`; any other `#[tree(..)]` is a mistake.

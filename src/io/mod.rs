@@ -119,7 +119,12 @@ fn temporary_beside(path: &Path) -> io::Result<NamedTempFile> {
     // The permissions of any new file; without this, only the owner could read it.
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    builder.tempfile_in(directory)
+    builder.tempfile_in(directory).map_err(|error| {
+        // The crate adds the name of its own file, which says nothing to the user.
+        let message = error.to_string();
+        let cause = message.split(" at path ").next().unwrap_or_default();
+        io::Error::new(error.kind(), cause)
+    })
 }
 
 /// Writes the file at `path` whole, or leaves what is there.

@@ -44,15 +44,31 @@ const MAX_DEPTH: usize = 64;
 impl<'a> Parser<'a> {
     /// The error that `wanted` does not stand here.
     pub fn error(&self, wanted: &str) -> Error {
-        let before = &self.text[..self.pos];
-        let line = before.matches('\n').count() + 1;
-        let column = before.chars().rev().take_while(|&c| c != '\n').count() + 1;
-        let found: String = self.text[self.pos..].chars().take_while(|&c| c != '\n').collect();
-        let found: String = match found.chars().take(20).collect::<String>() {
+        self.error_at(self.pos, wanted)
+    }
+
+    /// The error that `wanted` does not stand at `pos`, a place that was passed.
+    pub fn error_at(&self, pos: usize, wanted: &str) -> Error {
+        let rest = self.text[pos..].chars().take_while(|&c| c != '\n');
+        let found = match rest.take(20).collect::<String>() {
             empty if empty.is_empty() => "the end of the line".into(),
             text => format!("{text:?}"),
         };
-        Error::ir(format!("line {line}, column {column}: expected {wanted}, found {found}"))
+        Error::ir(format!("{}: expected {wanted}, found {found}", self.place(pos)))
+    }
+
+    /// The line and column of `pos`.
+    fn place(&self, pos: usize) -> String {
+        let before = &self.text[..pos];
+        let line = before.matches('\n').count() + 1;
+        let column = before.chars().rev().take_while(|&c| c != '\n').count() + 1;
+        format!("line {line}, column {column}")
+    }
+
+    /// Where the next word or sign begins.
+    pub fn start(&mut self) -> usize {
+        self.space();
+        self.pos
     }
 
     fn space(&mut self) {
@@ -96,13 +112,8 @@ impl<'a> Parser<'a> {
 
     /// Takes a word that `T` can be read from.
     pub fn number<T: std::str::FromStr>(&mut self, wanted: &str) -> Result<T> {
-        self.space();
-        let start = self.pos;
-        let word = self.word();
-        word.parse().map_err(|_| {
-            self.pos = start;
-            self.error(wanted)
-        })
+        let start = self.start();
+        self.word().parse().map_err(|_| self.error_at(start, wanted))
     }
 
     /// Takes items with commas between them, up to and with `close`.
@@ -145,13 +156,14 @@ impl<'a> Parser<'a> {
 
     /// Takes a type such as `f32[8,128]`.
     pub fn aval(&mut self) -> Result<Aval> {
+        let start = self.start();
         let dtype = DType::parse(self)?;
         self.expect("[")?;
         let shape = self.list("]", usize::parse)?;
         let aval = Aval::new(dtype, shape);
         match aval.byte_size() {
             Some(_) => Ok(aval),
-            None => Err(self.error("a type of fewer than 2^63 bytes before this")),
+            None => Err(self.error_at(start, "a type of fewer than 2^63 bytes")),
         }
     }
 
@@ -172,6 +184,7 @@ impl<'a> Parser<'a> {
         let mut scope = Scope { builder: FuncBuilder::new(), values: HashMap::new() };
         self.expect("(")?;
         let params = self.list(")", |p| {
+            let start = p.start();
             let number = p.value_index()?;
             let name = if p.text[p.pos..].trim_start().starts_with('"') {
                 p.string()?
@@ -181,7 +194,7 @@ impl<'a> Parser<'a> {
             p.expect(":")?;
             let aval = p.aval()?;
             let value = scope.builder.param(aval);
-            scope.define(p, number, value)?;
+            scope.define(p, start, number, value)?;
             Ok(Param { value, name })
         })?;
         self.expect("->")?;
@@ -191,27 +204,28 @@ impl<'a> Parser<'a> {
         while !self.eat("return") {
             self.equation(&mut scope)?;
         }
+        let start = self.start();
         let results = self.list("}", |p| scope.used(p))?;
-        let given: Vec<Aval> = results.iter().map(|&v| scope.builder.aval(v).clone()).collect();
-        if given != declared {
-            return Err(self.error("results of the types that the function declares, before this"));
+        if results.iter().map(|&v| scope.builder.aval(v)).ne(&declared) {
+            let wanted = format!("results of the types ({})", list(&declared));
+            return Err(self.error_at(start, &wanted));
         }
         self.depth -= 1;
         Ok(scope.builder.finish(name, params, results))
     }
 
     fn equation(&mut self, scope: &mut Scope) -> Result<()> {
+        let first = self.start();
         let outputs = self.list("=", |p| {
+            let start = p.start();
             let number = p.value_index()?;
             p.expect(":")?;
-            Ok((number, p.aval()?))
+            Ok((start, number, p.aval()?))
         })?;
-        self.space();
-        let start = self.pos;
+        let start = self.start();
         let name = self.word();
         let Some(op) = Op::parse(name, self) else {
-            self.pos = start;
-            return Err(self.error("the name of an operation"));
+            return Err(self.error_at(start, "the name of an operation"));
         };
         let op = op?;
         let mut inputs = Vec::new();
@@ -219,17 +233,17 @@ impl<'a> Parser<'a> {
             inputs.push(scope.used(self)?);
         }
         let avals: Vec<&Aval> = inputs.iter().map(|&v| scope.builder.aval(v)).collect();
-        let inferred = op.rules().infer(&avals).map_err(|error| {
-            let place = self.error("a well formed equation before this");
-            Error::ir(format!("{}: {}", place.message(), error.message()))
-        })?;
-        if !inferred.iter().eq(outputs.iter().map(|(_, aval)| aval)) {
-            let types: Vec<String> = inferred.iter().map(ToString::to_string).collect();
-            return Err(self.error(&format!("outputs of type ({}) before this", types.join(", "))));
+        let inferred = op
+            .rules()
+            .infer(&avals)
+            .map_err(|error| Error::ir(format!("{}: {}", self.place(start), error.message())))?;
+        if inferred.iter().ne(outputs.iter().map(|(_, _, aval)| aval)) {
+            let wanted = format!("outputs of the types ({})", list(&inferred));
+            return Err(self.error_at(first, &wanted));
         }
         let values = scope.builder.equation(op, inputs, inferred, Source::default());
-        for ((number, _), value) in outputs.into_iter().zip(values) {
-            scope.define(self, number, value)?;
+        for ((start, number, _), value) in outputs.into_iter().zip(values) {
+            scope.define(self, start, number, value)?;
         }
         Ok(())
     }
@@ -248,6 +262,10 @@ impl<'a> Parser<'a> {
     }
 }
 
+fn list(avals: &[Aval]) -> String {
+    avals.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
 /// The values that are in scope while a function is parsed.
 struct Scope {
     builder: FuncBuilder,
@@ -255,17 +273,25 @@ struct Scope {
 }
 
 impl Scope {
-    fn define(&mut self, parser: &Parser<'_>, number: usize, value: Value) -> Result<()> {
+    /// Defines the value called `number`, which stands at `start`.
+    fn define(
+        &mut self,
+        parser: &Parser<'_>,
+        start: usize,
+        number: usize,
+        value: Value,
+    ) -> Result<()> {
         match self.values.insert(number, value) {
             None => Ok(()),
-            Some(_) => Err(parser.error(&format!("%{number} to be defined once, before this"))),
+            Some(_) => Err(parser.error_at(start, "a value that is not defined before")),
         }
     }
 
     fn used(&self, parser: &mut Parser<'_>) -> Result<Value> {
+        let start = parser.start();
         let number = parser.value_index()?;
         let found = self.values.get(&number).copied();
-        found.ok_or_else(|| parser.error(&format!("a definition of %{number} before this")))
+        found.ok_or_else(|| parser.error_at(start, "a value that is defined before"))
     }
 }
 
@@ -310,12 +336,8 @@ impl Attribute for DType {
     }
 
     fn parse(parser: &mut Parser<'_>) -> Result<DType> {
-        parser.space();
-        let start = parser.pos;
-        DType::from_name(parser.word()).ok_or_else(|| {
-            parser.pos = start;
-            parser.error("a dtype")
-        })
+        let start = parser.start();
+        DType::from_name(parser.word()).ok_or_else(|| parser.error_at(start, "a dtype"))
     }
 }
 

@@ -80,7 +80,7 @@ impl Printer {
             self.equation(func, equation);
         }
         self.line();
-        self.push("return ");
+        self.push(if func.results().is_empty() { "return" } else { "return " });
         self.list(func.results(), |p, v| p.push(format_args!("%{}", v.index())));
         self.indent -= 1;
         self.line();

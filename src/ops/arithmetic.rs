@@ -4,8 +4,9 @@
 use super::binary::Operand;
 use super::broadcast::broadcast_shapes;
 use super::composed;
-use super::reduce::{or_poison, require_float};
+use super::reduce::{or_poison, require};
 use super::select::select;
+use super::unary::Domain;
 use crate::Tensor;
 use crate::aval::DType;
 use crate::error::{Error, Result};
@@ -45,7 +46,7 @@ impl Tensor {
     /// `1 / x`; `jnp.reciprocal`. Floats.
     #[track_caller]
     pub fn reciprocal(&self) -> Tensor {
-        or_poison!(require_float("reciprocal", self), self);
+        or_poison!(require("reciprocal", self, Domain::Float), self);
         1.0 / self
     }
 
@@ -54,6 +55,7 @@ impl Tensor {
     /// Fails if the exponent is negative and the dtype is not a floating one.
     #[track_caller]
     pub fn powi(&self, exponent: i32) -> Tensor {
+        or_poison!(require("powi", self, Domain::Number), self);
         if exponent < 0 && !self.dtype().is_float() {
             let message = format!(
                 "powi: the exponent of integers must not be negative, but it is {exponent} for {}; \
@@ -85,7 +87,7 @@ impl Tensor {
     /// The part before the decimal point, with the sign; `jnp.trunc`. Floats.
     #[track_caller]
     pub fn trunc(&self) -> Tensor {
-        or_poison!(require_float("trunc", self), self);
+        or_poison!(require("trunc", self, Domain::Float), self);
         composed("trunc", self.clone(), |x| select(&x.lt(0), x.ceil(), x.floor()))
     }
 
@@ -145,7 +147,7 @@ impl Tensor {
     /// `log(exp(x) + exp(y))`, computed without overflow; `jnp.logaddexp`. Floats.
     #[track_caller]
     pub fn logaddexp(&self, rhs: impl Operand) -> Tensor {
-        or_poison!(require_float("logaddexp", self), self);
+        or_poison!(require("logaddexp", self, Domain::Float), self);
         let rhs = or_poison!(right_operand("logaddexp", self, rhs), self);
         composed("logaddexp", (self.clone(), rhs), |(x, y)| {
             let difference = &x - &y;
@@ -166,7 +168,7 @@ impl Tensor {
     /// Whether `x` is infinite, of either sign; `jnp.isinf`. Floats; the result is `bool`.
     #[track_caller]
     pub fn is_inf(&self) -> Tensor {
-        or_poison!(require_float("is_inf", self), self);
+        or_poison!(require("is_inf", self, Domain::Float), self);
         composed("is_inf", self.clone(), |x| x.abs().eq(f64::INFINITY))
     }
 }

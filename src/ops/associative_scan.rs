@@ -64,7 +64,8 @@ impl AssociativeScan {
         self
     }
 
-    /// Whether to combine from the last element to the first.
+    /// Whether to go from the last slice to the first: the result at a slice is `f` of what comes
+    /// behind it and the slice, in this order.
     pub fn reverse(mut self, reverse: bool) -> AssociativeScan {
         self.reverse = reverse;
         self
@@ -83,9 +84,8 @@ impl AssociativeScan {
                     true => tree::map(&elems, |leaf| leaf.flip([axis as isize])),
                     false => elems,
                 };
-                let combine = |a: T, b: T| if self.reverse { f(b, a) } else { f(a, b) };
                 let library = Library { axis: axis as isize, location };
-                let scanned = recurse(&combine, library.run(|| flip(elems.clone())), library)?;
+                let scanned = recurse(&f, library.run(|| flip(elems.clone())), library)?;
                 Ok(library.run(|| flip(scanned)))
             });
             scanned.unwrap_or_else(|error| {

@@ -252,7 +252,8 @@ macro_rules! operators {
             }
         }
 
-        operators!(@left $Trait::$method = $name: f32 f64 i32 i64 u32);
+        // One type for each kind of literal: with more, `1.0 - x` would have no type until late.
+        operators!(@left $Trait::$method = $name: f64 i32);
     )*};
     (@left $Trait:ident::$method:ident = $name:ident: $($scalar:ty)*) => {$(
         impl std::ops::$Trait<Tensor> for $scalar {

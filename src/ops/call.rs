@@ -61,8 +61,9 @@ pub(crate) fn composite<A: Tree, R: Tree>(name: &str, inputs: A, f: impl FnOnce(
     let outcome = trace::trace(name, Kind::Function, Captures::Params, params, |tensors| {
         f(tree::unflatten(&inputs, tensors).expect("one tensor for each leaf"))
     });
-    let prepared = tree::check(&inputs).and(outcome.result).map(|(function, captures)| {
+    let result = outcome.result.map_err(|error| error.note(format!("in {name}")));
+    let prepared = tree::check(&inputs).and(result).map(|(function, captures)| {
         (Call { function }.into(), [captures, tree::leaves(&inputs)].concat())
     });
-    record_tree(prepared, &outcome.output, || format!("in {name}"))
+    record_tree(prepared, &outcome.output)
 }

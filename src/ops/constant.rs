@@ -58,15 +58,14 @@ impl Attribute for Arc<HostArray> {
                  `full_constants` to be able to read it back",
             ));
         }
+        let first = parser.start();
         let elements = parser.list(")", |p| {
+            let start = p.start();
             let element = HostArray::parse_element(p.word(), aval.dtype);
-            element
-                .ok_or_else(|| p.error(&format!("an element of dtype {} before this", aval.dtype)))
+            element.ok_or_else(|| p.error_at(start, &format!("an element of dtype {}", aval.dtype)))
         })?;
         if elements.len() != aval.size() {
-            return Err(
-                parser.error(&format!("the {} elements of {aval} before this", aval.size()))
-            );
+            return Err(parser.error_at(first, &format!("the {} elements of {aval}", aval.size())));
         }
         Ok(Arc::new(HostArray { aval, bytes: elements.concat() }))
     }

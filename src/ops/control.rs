@@ -1,7 +1,7 @@
 //! What loops and branches share: checks of the trees that their functions take and return.
 
 use crate::aval::Aval;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Location, Result};
 use crate::ops::Op;
 use crate::tensor::{Poison, Repr, Tensor};
 use crate::trace::{self, Captures, Kind, Outcome, poison, record};
@@ -23,34 +23,36 @@ pub trait Pure: Clone {}
 #[diagnostic::do_not_recommend]
 impl<F: Clone> Pure for F {}
 
-/// Traces `f` on tensors with the structure of `template` and the types and names `params`.
+/// Traces `f` on tensors with the structure of `template` and the types and names `params`. A mistake
+/// in it says that it was made in the `call` of a function of the library.
 #[track_caller]
 pub(crate) fn trace_region<A: Tree, R: Tree>(
+    call: (&str, Location),
     name: &str,
     kind: Kind,
     params: Vec<(Aval, String)>,
     template: &A,
     f: impl FnOnce(A) -> R,
 ) -> Outcome<R> {
-    trace::trace(name, kind, Captures::Constants, params, |tensors| {
+    let outcome = trace::trace(name, kind, Captures::Constants, params, |tensors| {
         f(tree::unflatten(template, tensors).expect("one tensor for each leaf"))
-    })
+    });
+    let (what, location) = call;
+    let result = outcome.result.map_err(|error| match error.location() {
+        Some(place) if place != location => error.note(format!("in the {what} at {location}")),
+        _ => error,
+    });
+    Outcome { result, ..outcome }
 }
 
 /// Records an operation whose outputs have the structure of `template`, or poisons them all: they
 /// then have its types too.
 #[track_caller]
-pub(crate) fn record_tree<R: Tree>(
-    prepared: Result<(Op, Vec<Tensor>)>,
-    template: &R,
-    note: impl FnOnce() -> String,
-) -> R {
+pub(crate) fn record_tree<R: Tree>(prepared: Result<(Op, Vec<Tensor>)>, template: &R) -> R {
     let outputs = tree::leaves(template).len();
     let results = match prepared {
         Ok((op, inputs)) => record(op, &inputs.iter().collect::<Vec<_>>(), outputs),
-        // A mistake without a place is one in the call itself.
-        Err(error) if error.location().is_none() => vec![poison(error, &[]); outputs],
-        Err(error) => vec![poison(error.note(note()), &[]); outputs],
+        Err(error) => vec![poison(error, &[]); outputs],
     };
     let mut results = results.into_iter();
     tree::map(template, |leaf| match results.next() {
@@ -110,7 +112,7 @@ pub(crate) fn check_same_type<T: Tree>(
         match find(&leaves_b, path) {
             None => lines.push(format!("{leaf}: {} {first}, missing {second}", x.aval())),
             Some(y) if x.aval() != y.aval() => {
-                let advice = advice(x.aval(), y.aval());
+                let advice = advice(x.aval(), y.aval(), second);
                 lines.push(format!(
                     "{leaf}: {} {first}, {} {second} — {advice}{}",
                     x.aval(),
@@ -143,11 +145,11 @@ fn made_at(second: &str, tensor: &Tensor) -> String {
     }
 }
 
-/// How a value of type `after` can be brought to type `before`.
-fn advice(before: &Aval, after: &Aval) -> String {
+/// How the value that `second` names, of type `after`, can be brought to type `before`.
+fn advice(before: &Aval, after: &Aval, second: &str) -> String {
     if before.dtype != after.dtype {
         return format!(
-            "different dtype; convert the value after with `.astype(DType::{:?})`",
+            "different dtype; convert the value {second} with `.astype(DType::{:?})`",
             before.dtype,
         );
     }

@@ -2,7 +2,7 @@
 
 use xla::{XlaBuilder, XlaOp};
 
-use super::reduce::Fold;
+use super::reduce::{Fold, or_poison};
 use super::unary::Domain;
 use super::{Operation, inputs, resolve_axis};
 use crate::Tensor;
@@ -129,15 +129,13 @@ impl Operation for Cumulative {
 
 #[track_caller]
 fn cumulative(name: &str, x: &Tensor, kind: Accumulation, axis: isize, reverse: bool) -> Tensor {
-    match resolve_axis(name, axis, x.rank()) {
-        Ok(axis) => record_one(Cumulative { kind, axis, reverse }, &[x]),
-        Err(error) => poison(error, &[x]),
-    }
+    let axis = or_poison!(resolve_axis(name, axis, x.rank()), x);
+    record_one(Cumulative { kind, axis, reverse }, &[x])
 }
 
 /// Cumulative functions: at each position along `axis`, of the elements up to and with it; with
-/// `reverse`, of those from it on. The shape and the dtype stay. All fail if `axis` is out of range,
-/// and take numbers only: `bool` is to be converted first.
+/// `reverse`, of those from it on. The shape and the dtype stay. All fail if `axis` is out of
+/// range, and take numbers only: `bool` is to be converted first.
 impl Tensor {
     /// The sums; `lax.cumsum`.
     ///

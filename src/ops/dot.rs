@@ -53,24 +53,17 @@ impl Operation for Dot {
         Ok(vec![x.with_shape(shape)])
     }
 
-    /// A vector becomes a matrix of one column: given a vector, XLA:CPU chooses to store the matrix
-    /// column by column, and the loop over its rows is slower (0.87 instead of 1.0 µs for the two
-    /// products and the gates of a GRU of 64).
-    fn lower(&self, _: &Lowering, inputs: &[XlaOp], outputs: &[Aval]) -> Result<Vec<XlaOp>> {
-        let column = |x: &XlaOp| -> Result<XlaOp> {
-            match x.dims()?[..] {
-                [size] => Ok(x.reshape(&[size as i64, 1])?),
-                _ => Ok(x.clone()),
-            }
-        };
-        let product = column(&inputs[0])?.dot_general(
-            &column(&inputs[1])?,
-            &dims(&self.lhs_contract),
-            &dims(&self.rhs_contract),
-            &dims(&self.lhs_batch),
-            &dims(&self.rhs_batch),
-        )?;
-        Ok(vec![product.reshape(&dims(&outputs[0].shape))?])
+    /// A vector times a matrix is lowered as the matrix times the vector. XLA:CPU stores a constant
+    /// that is the *right* operand of such a product column by column, and then sums along columns,
+    /// which is slower: 0.92 instead of 0.82 µs for a step of a GRU from 32 features to 64.
+    fn lower(&self, _: &Lowering, inputs: &[XlaOp], _: &[Aval]) -> Result<Vec<XlaOp>> {
+        let lhs = (&inputs[0], dims(&self.lhs_contract), dims(&self.lhs_batch));
+        let rhs = (&inputs[1], dims(&self.rhs_contract), dims(&self.rhs_batch));
+        let vector_times_matrix =
+            lhs.0.rank()? == 1 && rhs.0.rank()? == 2 && self.lhs_contract.len() == 1;
+        let ((x, x_contract, x_batch), (y, y_contract, y_batch)) =
+            if vector_times_matrix { (rhs, lhs) } else { (lhs, rhs) };
+        Ok(vec![x.dot_general(y, &x_contract, &y_contract, &x_batch, &y_batch)?])
     }
 }
 

@@ -239,6 +239,9 @@ impl Tensor {
     /// ```
     #[track_caller]
     pub fn dynamic_index_in_dim(&self, index: &Tensor, axis: isize, keepdims: bool) -> Tensor {
+        if let Err(error) = resolve_axis("dynamic_index_in_dim", axis, self.rank()) {
+            return poison(error, &[self]);
+        }
         let slice = self.dynamic_slice_in_dim(index, 1, axis);
         if keepdims { slice } else { slice.squeeze(axis) }
     }

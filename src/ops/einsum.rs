@@ -174,8 +174,8 @@ fn explicit_output(
 ) -> Result<Vec<char>> {
     if ellipsis > 0 && !output.contains(&ELLIPSIS) {
         return Err(Error::argument(format!(
-            "`...` stands for {ellipsis} axes of the operands, so it must also stand in the output: \
-             name the axes to sum them"
+            "`...` stands for {ellipsis} axes of the operands, so it must also stand in the \
+             output: name the axes to sum them"
         )));
     }
     let mut expanded = Vec::new();
@@ -377,7 +377,28 @@ impl From<(&[isize], &[isize])> for TensordotAxes {
 }
 
 impl TensordotAxes {
+    /// The axes of tensors of these types, whose dtypes and sizes fit.
     fn resolve(&self, x: &Aval, y: &Aval) -> Result<(Vec<usize>, Vec<usize>)> {
+        if x.dtype != y.dtype {
+            return Err(Error::dtype(format!(
+                "tensordot: the operands must have the same dtype, but they are {x} and {y}: \
+                 convert one of them with `astype`"
+            )));
+        }
+        let (lhs, rhs) = self.in_range(x, y)?;
+        for (&i, &j) in lhs.iter().zip(&rhs) {
+            let (m, n) = (x.shape[i], y.shape[j]);
+            if m != n {
+                return Err(Error::shape(format!(
+                    "tensordot: axis {i} of {x} has size {m}, but axis {j} of {y}, over which it \
+                     is summed, has size {n}"
+                )));
+            }
+        }
+        Ok((lhs, rhs))
+    }
+
+    fn in_range(&self, x: &Aval, y: &Aval) -> Result<(Vec<usize>, Vec<usize>)> {
         match self {
             TensordotAxes::Last(count) if *count > x.rank().min(y.rank()) => {
                 Err(Error::shape(format!(
@@ -397,14 +418,24 @@ impl TensordotAxes {
                     rhs.len(),
                 )))
             }
-            TensordotAxes::Pairs(lhs, rhs) => {
-                let resolve = |axes: &[isize], aval: &Aval| -> Result<Vec<usize>> {
-                    axes.iter().map(|&axis| resolve_axis("tensordot", axis, aval.rank())).collect()
-                };
-                Ok((resolve(lhs, x)?, resolve(rhs, y)?))
-            }
+            TensordotAxes::Pairs(lhs, rhs) => Ok((different(lhs, x)?, different(rhs, y)?)),
         }
     }
+}
+
+/// The axes that are named, each of them once.
+fn different(axes: &[isize], aval: &Aval) -> Result<Vec<usize>> {
+    let mut resolved = Vec::new();
+    for &axis in axes {
+        let axis = resolve_axis("tensordot", axis, aval.rank())?;
+        if resolved.contains(&axis) {
+            return Err(Error::shape(format!(
+                "tensordot: axis {axis} of {aval} is named twice in {axes:?}"
+            )));
+        }
+        resolved.push(axis);
+    }
+    Ok(resolved)
 }
 
 /// Products over any axes.
@@ -424,7 +455,8 @@ impl Tensor {
     #[track_caller]
     pub fn tensordot(&self, rhs: &Tensor, axes: impl Into<TensordotAxes>) -> Tensor {
         let axes = axes.into();
-        let (lhs_contract, rhs_contract) = or_poison!(axes.resolve(self.aval(), rhs.aval()), self);
+        let resolved = rhs.check().and_then(|()| axes.resolve(self.aval(), rhs.aval()));
+        let (lhs_contract, rhs_contract) = or_poison!(resolved, self);
         let (lhs_batch, rhs_batch) = (Vec::new(), Vec::new());
         record_one(Dot { lhs_contract, rhs_contract, lhs_batch, rhs_batch }, &[self, rhs])
     }

@@ -260,18 +260,20 @@ fn require_elements(name: &str, x: &Aval, axes: &[usize]) -> Result<()> {
     match axes.iter().find(|&&axis| x.shape[axis] == 0) {
         None => Ok(()),
         Some(axis) => Err(Error::shape(format!(
-            "{name}: {x} has no elements along axis {axis}, so there is no result: reduce only axes \
-             of size one or more"
+            "{name}: {x} has no elements along axis {axis}, so there is no result: reduce only \
+             axes of size one or more"
         ))),
     }
 }
 
-pub(super) fn require_float(name: &str, x: &Tensor) -> Result<()> {
-    if x.dtype().is_float() {
+/// An error if the dtype of the operand of `name` is not one of these.
+pub(super) fn require(name: &str, x: &Tensor, domain: Domain) -> Result<()> {
+    if domain.contains(x.dtype()) {
         return Ok(());
     }
     Err(Error::dtype(format!(
-        "{name}: the operand must have a floating dtype, but it is {}; convert it with `astype`",
+        "{name}: the operand must have {}, but it is {}; convert it with `astype`",
+        domain.describe(),
         x.aval(),
     )))
 }
@@ -423,7 +425,7 @@ impl Tensor {
     pub fn logsumexp(&self, axes: impl Into<Axes>) -> Tensor {
         let axes = axes.into();
         let resolved = or_poison!(axes.resolve("logsumexp", self.aval()), self);
-        or_poison!(require_float("logsumexp", self), self);
+        or_poison!(require("logsumexp", self, Domain::Float), self);
         composed("logsumexp", self.clone(), |x| {
             let largest = fold(&x, Fold::Max, &resolved, true);
             // Infinities must not be subtracted from one another.
@@ -443,7 +445,7 @@ impl Tensor {
     #[track_caller]
     pub fn softmax(&self, axes: impl Into<Axes>) -> Tensor {
         let resolved = or_poison!(axes.into().resolve("softmax", self.aval()), self);
-        or_poison!(require_float("softmax", self), self);
+        or_poison!(require("softmax", self, Domain::Float), self);
         composed("softmax", self.clone(), |x| {
             let exp = (&x - fold(&x, Fold::Max, &resolved, true)).exp();
             &exp / total(&exp, Fold::Sum, &resolved, true)
@@ -455,7 +457,7 @@ impl Tensor {
     #[track_caller]
     pub fn log_softmax(&self, axes: impl Into<Axes>) -> Tensor {
         let resolved = or_poison!(axes.into().resolve("log_softmax", self.aval()), self);
-        or_poison!(require_float("log_softmax", self), self);
+        or_poison!(require("log_softmax", self, Domain::Float), self);
         composed("log_softmax", self.clone(), |x| {
             let shifted = &x - fold(&x, Fold::Max, &resolved, true);
             &shifted - total(&shifted.exp(), Fold::Sum, &resolved, true).log()

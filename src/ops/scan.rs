@@ -8,7 +8,6 @@ use crate::aval::{Aval, DType};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ir::Func;
 use crate::lower::{Lowering, dims, element_type, untuple};
-use crate::tensor::Tensor;
 use crate::trace::{Kind, poison};
 use crate::tree::{self, Path, Tree};
 
@@ -286,7 +285,7 @@ impl Scan {
         init: C,
         xs: X,
     ) -> (C, Y) {
-        let location = std::panic::Location::caller();
+        let call = (self.what, std::panic::Location::caller());
         let slice = |aval: &Aval| aval.with_shape(aval.shape.get(1..).unwrap_or_default());
         let length = match tree::check(&init).and_then(|()| self.check_arguments(&xs)) {
             Ok(length) => length,
@@ -297,7 +296,8 @@ impl Scan {
                 let last = tree::map(&init, |leaf| retyped(&bad, leaf.aval().clone()));
                 let x = tree::map(&xs, |leaf| retyped(&bad, slice(leaf.aval())));
                 let step = |(): ()| f(last.clone(), x).1;
-                let y = trace_region("scan_body", Kind::LoopBody, Vec::new(), &(), step).output;
+                let body = trace_region(call, "scan_body", Kind::LoopBody, Vec::new(), &(), step);
+                let y = body.output;
                 let first =
                     tree::leaves(&xs).first().and_then(|leaf| leaf.shape().first().copied());
                 let length = self.length.or(first).unwrap_or(0);
@@ -309,8 +309,8 @@ impl Scan {
         let slices = prefixed("x", &xs).into_iter().map(|(aval, name)| (slice(&aval), name));
         params.extend(slices);
         let arguments = (init.clone(), xs.clone());
-        let outcome =
-            trace_region("scan_body", Kind::LoopBody, params, &arguments, |(c, x)| f(c, x));
+        let step = |(carry, x)| f(carry, x);
+        let outcome = trace_region(call, "scan_body", Kind::LoopBody, params, &arguments, step);
         let (carry, y) = outcome.output;
         let prepared = outcome.result.and_then(|(body, captures)| {
             check_carry(self.what, "a step", &init, &carry)?;
@@ -325,8 +325,7 @@ impl Scan {
             let inputs = [captures, tree::leaves(&init), tree::leaves(&xs)].concat();
             Ok((op.into(), inputs))
         });
-        let note = || format!("in the {} at {location}", self.what);
-        let (carry, ys) = record_tree(prepared, &(init, y), note);
+        let (carry, ys) = record_tree(prepared, &(init, y));
         // Where there was a mistake, `ys` still have the types of single slices.
         (carry, tree::map(&ys, |leaf| retyped(leaf, stacked(leaf.aval(), length))))
     }

@@ -81,7 +81,7 @@ pub fn select(pred: &Tensor, on_true: impl Operand, on_false: impl Operand) -> T
         ),
         Err(error) => {
             let message = format!("select: {}", error.message());
-            poison(Error::shape(message), &[&on_true, &on_false])
+            poison(Error::shape(message), &[&on_true, &on_false, pred])
         }
     }
 }

@@ -178,8 +178,9 @@ impl Tensor {
 
     /// The elements in a range of one axis; `lax.slice_in_dim`.
     ///
-    /// Bounds may be negative, to count from the back. Fails if the range does not lie in the axis:
-    /// unlike Python's slices, it is not cut to fit.
+    /// Bounds may be negative, to count from the back (clippy takes `1..-1`, written in numbers, for
+    /// a mistake: allow `clippy::reversed_empty_ranges` there). Fails if the range does not lie in
+    /// the axis: unlike Python's slices, it is not cut to fit.
     ///
     /// ```
     /// # use onetrace::prelude::*;
@@ -375,7 +376,7 @@ const MANY_SECTIONS: usize = 1 << 16;
 fn sections_of_axis(x: &Aval, sections: usize, axis: isize) -> Result<Vec<Slice>> {
     let axis = resolve_axis("split", axis, x.rank())?;
     let size = x.shape[axis];
-    if sections == 0 || size % sections != 0 || sections > size.max(MANY_SECTIONS) {
+    if sections == 0 || !size.is_multiple_of(sections) || sections > size.max(MANY_SECTIONS) {
         return Err(Error::shape(format!(
             "split: axis {axis} of {x} has size {size}, which cannot be cut into {sections} parts \
              of the same size; cut at indices with `split_at`"

@@ -151,7 +151,10 @@ pub fn sort(operands: &[&Tensor], axis: isize, num_keys: usize) -> Vec<Tensor> {
     let rank = operands.first().map_or(0, |x| x.rank());
     match resolve_axis("sort", axis, rank) {
         Ok(axis) => record(Sort { axis, num_keys }, operands, operands.len()),
-        Err(error) => vec![poison(error, operands); operands.len().max(1)],
+        Err(error) => {
+            let earlier = operands.iter().find_map(|operand| operand.check().err());
+            vec![poison(earlier.unwrap_or(error), operands); operands.len().max(1)]
+        }
     }
 }
 
@@ -181,8 +184,8 @@ impl Tensor {
         composed("sort_descending", self.clone(), |x| x.sort(axis).flip(axis))
     }
 
-    /// The positions along `axis`, as `i32`, at which the elements stand that [`sort`](Tensor::sort)
-    /// gives; those of equal elements ascend. `jnp.argsort`.
+    /// The positions along `axis`, as `i32`, at which the elements stand that
+    /// [`sort`](Tensor::sort) gives; those of equal elements ascend. `jnp.argsort`.
     ///
     /// Fails if `axis` is out of range.
     ///

@@ -104,7 +104,7 @@ pub fn cond<A: Tree, R: Tree>(
     on_false: impl FnOnce(A) -> R + Pure,
     operands: A,
 ) -> R {
-    let location = std::panic::Location::caller();
+    let call = ("cond", std::panic::Location::caller());
     let pred = pred.into_tensor(&Tensor::scalar(false, DType::Bool));
     let wanted = Aval::scalar(DType::Bool);
     let index = if *pred.aval() == wanted {
@@ -114,11 +114,11 @@ pub fn cond<A: Tree, R: Tree>(
         poison(Error::shape(message), &[&pred])
     };
     let params = prefixed("operand", &operands);
-    let no = trace_region("on_false", Kind::Function, params.clone(), &operands, on_false);
-    let yes = trace_region("on_true", Kind::Function, params, &operands, on_true);
-    let names = |i: usize| if i == 0 { "from on_false" } else { "from on_true" };
-    let (prepared, output) = prepare("cond", names, index, vec![no, yes], &operands);
-    record_tree(prepared, &output, || format!("in the cond at {location}"))
+    let yes = trace_region(call, "on_true", Kind::Function, params.clone(), &operands, on_true);
+    let no = trace_region(call, "on_false", Kind::Function, params, &operands, on_false);
+    let names = ["from on_false", "from on_true"];
+    let (prepared, output) = prepare("cond", 1, |i| names[i], index, vec![no, yes], &operands);
+    record_tree(prepared, &output)
 }
 
 /// Runs the function that `index` names on the operands; `jax.lax.switch`.
@@ -141,12 +141,12 @@ pub fn switch<A: Tree, R: Tree, const N: usize>(
     operands: A,
 ) -> R {
     const { assert!(N > 0, "switch: there must be at least one branch to return a result") };
-    let location = std::panic::Location::caller();
+    let call = ("switch", std::panic::Location::caller());
     let index = index.into_tensor(&Tensor::scalar(0, DType::I32));
     let params = prefixed("operand", &operands);
     let region = |(i, branch): (usize, &&dyn Fn(A) -> R)| {
         let name = format!("branch{i}");
-        trace_region(&name, Kind::Function, params.clone(), &operands, branch)
+        trace_region(call, &name, Kind::Function, params.clone(), &operands, branch)
     };
     let regions: Vec<Outcome<R>> = branches.iter().enumerate().map(region).collect();
     let last = i32::try_from(N - 1).unwrap_or(i32::MAX);
@@ -158,13 +158,15 @@ pub fn switch<A: Tree, R: Tree, const N: usize>(
         poison(Error::shape(message), &[&index])
     };
     let names = |i: usize| if i == 0 { "from branch 0" } else { "from a later branch" };
-    let (prepared, output) = prepare("switch", names, index, regions, &operands);
-    record_tree(prepared, &output, || format!("in the switch at {location}"))
+    let (prepared, output) = prepare("switch", 0, names, index, regions, &operands);
+    record_tree(prepared, &output)
 }
 
-/// The operation for branches that were traced, and the structure of what they return.
+/// The operation for branches that were traced, and the structure of what they return: that of the
+/// branch `model`, with which the others are compared.
 fn prepare<A: Tree, R: Tree>(
     what: &str,
+    model: usize,
     names: impl Fn(usize) -> &'static str,
     index: Tensor,
     regions: Vec<Outcome<R>>,
@@ -179,6 +181,9 @@ fn prepare<A: Tree, R: Tree>(
     let prepared = || {
         index.check()?;
         tree::check(operands)?;
+        if let Err(error) = &results[model] {
+            return Err(error.clone());
+        }
         let mut op = SwitchOp { captures: Vec::new(), branches: Vec::new() };
         let mut inputs = vec![index];
         for (i, result) in results.into_iter().enumerate() {
@@ -187,12 +192,12 @@ fn prepare<A: Tree, R: Tree>(
             op.branches.push(branch);
             inputs.extend(captures);
             let rule = "the branches must return the same type, but they do not";
-            let first = ("result", names(0), &outputs[0]);
+            let first = ("result", names(model), &outputs[model]);
             check_same_type(what, rule, first, ("result", names(i), &outputs[i]))?;
         }
         inputs.extend(tree::leaves(operands));
         Ok((op.into(), inputs))
     };
     let prepared = prepared();
-    (prepared, outputs.swap_remove(0))
+    (prepared, outputs.swap_remove(model))
 }

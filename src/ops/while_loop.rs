@@ -100,10 +100,11 @@ pub fn while_loop<C: Tree>(
     body: impl FnOnce(C) -> C + Pure,
     init: C,
 ) -> C {
-    let location = std::panic::Location::caller();
+    let call = ("while_loop", std::panic::Location::caller());
     let params = prefixed("carry", &init);
-    let test = trace_region("while_condition", Kind::LoopBody, params.clone(), &init, condition);
-    let step = trace_region("while_body", Kind::LoopBody, params, &init, body);
+    let kind = Kind::LoopBody;
+    let test = trace_region(call, "while_condition", kind, params.clone(), &init, condition);
+    let step = trace_region(call, "while_body", kind, params, &init, body);
     let prepared = tree::check(&init).and(test.result).and_then(|(condition, test_captures)| {
         let (body, captures) = step.result?;
         let wanted = Aval::scalar(DType::Bool);
@@ -123,7 +124,7 @@ pub fn while_loop<C: Tree>(
         };
         Ok((op.into(), [test_captures, captures, tree::leaves(&init)].concat()))
     });
-    record_tree(prepared, &init, || format!("in the while_loop at {location}"))
+    record_tree(prepared, &init)
 }
 
 /// Runs `body` for each integer from `lower` up to, but not with, `upper`; `jax.lax.fori_loop`.

@@ -66,7 +66,7 @@ fn check_key(name: &str, key: &Tensor) -> Result<()> {
 }
 
 /// Checks that the dtype is a floating one, and that a memory can hold a result of this type.
-fn check_float(name: &str, dtype: DType, shape: &[usize]) -> Result<()> {
+pub(crate) fn check_float(name: &str, dtype: DType, shape: &[usize]) -> Result<()> {
     if !dtype.is_float() {
         return Err(Error::dtype(format!(
             "{name}: the dtype must be a floating one, but it is {dtype}"

@@ -3,6 +3,8 @@
 
 #![allow(dead_code, reason = "each test uses a part of it")]
 
+pub mod host;
+
 use std::path::Path;
 
 use onetrace::ir::{parse, print};
@@ -57,6 +59,16 @@ impl Golden {
         let file = SafeTensors::deserialize(&self.bytes).unwrap();
         let view = file.tensor(&format!("{}/{name}/{key}", self.family)).ok()?;
         Some(from_bytes(view.dtype(), view.shape(), view.data()))
+    }
+
+    /// The keys of all arrays of the case `name`, in alphabetical order.
+    pub fn keys(&self, name: &str) -> Vec<String> {
+        let prefix = format!("{}/{name}/", self.family);
+        let file = SafeTensors::deserialize(&self.bytes).unwrap();
+        let keys = file.names().into_iter().filter_map(|full| full.strip_prefix(&prefix));
+        let mut keys: Vec<String> = keys.map(str::to_owned).collect();
+        keys.sort();
+        keys
     }
 
     /// The array `key` of the case `name`.
@@ -124,13 +136,13 @@ pub fn numbers(tensor: &Tensor) -> Vec<f64> {
 }
 
 /// How far a number may lie from the one expected.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Tolerance {
     pub relative: f64,
     pub absolute: f64,
 }
 
-/// Equal, NaN to NaN and infinities of one sign included.
+/// Equal, NaN to NaN and zeros to those of one sign.
 pub const EXACT: Tolerance = Tolerance { relative: 0.0, absolute: 0.0 };
 
 /// What is wrong with `actual`, if anything is: its type, or the element farthest off.
@@ -140,7 +152,8 @@ pub fn difference(actual: &Tensor, expected: &Tensor, tolerance: Tolerance) -> O
     }
     let pairs = numbers(actual).into_iter().zip(numbers(expected)).enumerate();
     let excess = |(_, (a, e)): &(usize, (f64, f64))| {
-        if a == e || a.is_nan() && e.is_nan() {
+        let same_sign = a.is_sign_negative() == e.is_sign_negative();
+        if a == e && (same_sign || tolerance != EXACT) || a.is_nan() && e.is_nan() {
             return 0.0;
         }
         let excess = (a - e).abs() / (tolerance.absolute + tolerance.relative * e.abs());
@@ -159,6 +172,18 @@ pub fn assert_close(actual: &Tensor, expected: &Tensor, tolerance: Tolerance) {
     if let Some(difference) = difference(actual, expected, tolerance) {
         panic!("{difference}");
     }
+}
+
+/// Runs `check` on every case, on as many threads as there are cores: most of the time goes into
+/// compiling. A panic of one case is a panic of the whole.
+pub fn for_each_in_parallel<T: Sync>(cases: &[T], check: impl Fn(&T) + Sync) {
+    let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
+    std::thread::scope(|scope| {
+        for first in 0..threads {
+            let check = &check;
+            scope.spawn(move || cases.iter().skip(first).step_by(threads).for_each(check));
+        }
+    });
 }
 
 /// [`assert_close`] that says what was compared.

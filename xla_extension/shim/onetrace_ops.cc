@@ -2,6 +2,7 @@
 // the typedefs at the head of its xla_rs.h), and so are ours. Functions that make an operation
 // return a new XlaOp; what is wrong with it is kept by its builder, where the caller looks.
 
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -9,9 +10,11 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
+#include "xla/debug_options_flags.h"
 #include "xla/hlo/builder/lib/constants.h"
 #include "xla/hlo/builder/lib/math.h"
 #include "xla/hlo/builder/xla_builder.h"
+#include "xla/tsl/util/command_line_flags.h"
 #include "xla/xla_data.pb.h"
 
 using xla::XlaOp;
@@ -109,6 +112,16 @@ XlaOp* onetrace_cumulative(const XlaOp* x, const XlaOp* init,
   return new XlaOp(xla::ReduceWindowWithGeneralPadding(*x, *init, *computation, window, strides,
                                                        /*base_dilations=*/{},
                                                        /*window_dilations=*/{}, padding));
+}
+
+// Sets options of XLA for the whole process, as XLA_FLAGS would. To be called before anything is
+// compiled: the options are read then. One that a version of XLA does not know is left out.
+void onetrace_set_options() {
+  // Versions that know it otherwise give, on the CPU, a number for the maximum of NaN and it.
+  std::vector<std::string> options = {"--xla_cpu_enable_fast_min_max=false"};
+  std::vector<tsl::Flag> known;
+  xla::AppendDebugOptionsFlags(&known);
+  tsl::Flags::Parse(options, known);
 }
 
 // Sets the metadata of every operation that the builder makes from now on.
