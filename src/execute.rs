@@ -13,6 +13,7 @@ use crate::ir::{Func, FuncBuilder, Param, Source, Value};
 use crate::lower;
 use crate::ops::Op;
 use crate::tensor::{Repr, Tensor};
+use crate::xla_ext::{self, CompileFor};
 
 /// A program that XLA compiled for a device. Many threads can run it at the same time.
 pub(crate) struct Executable {
@@ -30,8 +31,9 @@ impl Executable {
         func: &Func,
         donated: Vec<usize>,
         device: &Device,
+        goal: CompileFor,
     ) -> Result<Executable> {
-        let program = device.client().compile(computation)?;
+        let program = xla_ext::compile(device.client(), computation, goal)?;
         Ok(Executable { program, device: device.clone(), results: func.result_avals(), donated })
     }
 
@@ -95,7 +97,7 @@ pub(crate) fn common_device(arrays: &[&Array]) -> Result<Device> {
 const CACHE_LIMIT: usize = 4096;
 
 /// The program for `func` on `device`, compiled the first time it is asked for.
-fn cached(func: Func, device: &Device) -> Result<Arc<Executable>> {
+fn cached(func: Func, device: &Device, goal: CompileFor) -> Result<Arc<Executable>> {
     type Cache = HashMap<Func, Vec<(Device, Arc<Executable>)>>;
     static CACHE: OnceLock<Mutex<Cache>> = OnceLock::new();
     let lock = || {
@@ -111,7 +113,8 @@ fn cached(func: Func, device: &Device) -> Result<Arc<Executable>> {
     }
     // The lock is not held while XLA compiles: other threads go on.
     let computation = lower::lower(&func, &[])?;
-    let executable = Arc::new(Executable::compile(&computation, &func, Vec::new(), device)?);
+    let executable = Executable::compile(&computation, &func, Vec::new(), device, goal)?;
+    let executable = Arc::new(executable);
     let mut cache = lock();
     if cache.len() >= CACHE_LIMIT {
         cache.clear();
@@ -131,11 +134,15 @@ pub(crate) fn run_operation(
     let mut builder = FuncBuilder::new();
     let name = op.rules().name();
     let values: Vec<Value> = inputs.iter().map(|a| builder.param(a.aval().clone())).collect();
+    // What the user wrote as a loop or a branch may run for long. Anything else is soon done, and so
+    // should its compilation be.
+    let regions = !op.rules().regions().is_empty() && !matches!(op, Op::Call(_));
+    let goal = if regions { CompileFor::Speed } else { CompileFor::Latency };
     let params = values.iter().map(|&value| Param { value, name: String::new() }).collect();
     let results = builder.equation(op, values, outputs, source);
     let func = builder.finish(name, params, results);
 
     let arrays: Vec<&Array> = inputs.iter().map(|array| &***array).collect();
     let device = common_device(&arrays)?;
-    cached(func, &device)?.run(&arrays, location)
+    cached(func, &device, goal)?.run(&arrays, location)
 }

@@ -20,6 +20,7 @@ use crate::ops::control::prefixed;
 use crate::tensor::Tensor;
 use crate::trace::{self, Captures, Kind};
 use crate::tree::{self, Key, Structure, Tree};
+use crate::xla_ext::CompileFor;
 
 /// Makes a function of a closure that is traced, compiled and then only run; `jax.jit`.
 ///
@@ -143,7 +144,8 @@ impl<A: Tree, R: Tree, F: Fn(A) -> R> Jit<A, R, F> {
     /// Traces the closure for arguments of these types; no more. `jax.jit(f).trace`.
     ///
     /// # Errors
-    /// The first mistake made in the closure, with its place.
+    /// The first mistake made in the closure, with its place. That is so even if the closure panics
+    /// after it: the shape of what stands for a result that could not be computed is a guess.
     #[track_caller]
     pub fn trace(&self, arguments: impl Borrow<A>) -> Result<Traced<A, R>> {
         let location = std::panic::Location::caller();
@@ -319,7 +321,13 @@ impl<A: Tree, R: Tree> Lowered<A, R> {
     /// Whatever XLA reports.
     pub fn compile_for(self, device: &Device) -> Result<Compiled<A, R>> {
         let Lowered { traced, computation, donated } = self;
-        let executable = Executable::compile(&computation, &traced.func, donated, device)?;
+        let executable = Executable::compile(
+            &computation,
+            &traced.func,
+            donated,
+            device,
+            CompileFor::Speed,
+        )?;
         Ok(Compiled {
             executable,
             captures: traced.captures,

@@ -30,8 +30,8 @@ const BLOCK: usize = 32;
 fn block_gram_schmidt(a: Tensor) -> Tensor {
     let k = a.shape()[0];
     let steps = 2 * k.div_ceil(BLOCK);
-    let rows = Tensor::arange(k, DType::I32);
     let body = |i: Tensor, q: Tensor| {
+        let rows = Tensor::arange(k, DType::U32);
         // The last block may begin inside of the one before it; its rows stay what they are.
         let start = (half(&i) * BLOCK as i64).minimum((k - BLOCK) as i64);
         let block = q.dynamic_slice_in_dim(&start, BLOCK, 0);
@@ -47,8 +47,8 @@ fn block_gram_schmidt(a: Tensor) -> Tensor {
 #[track_caller]
 fn gram_schmidt(a: Tensor) -> Tensor {
     let k = a.shape()[0];
-    let rows = Tensor::arange(k, DType::I32);
     let body = |i: Tensor, q: Tensor| {
+        let rows = Tensor::arange(k, DType::U32);
         let row = half(&i);
         let x = q.dynamic_index_in_dim(&row, 0, false);
         let along = q.dot(&x);
@@ -65,5 +65,5 @@ fn gram_schmidt(a: Tensor) -> Tensor {
 /// The number of the row or block that step `i` works on, when each is worked on twice.
 #[track_caller]
 fn half(i: &Tensor) -> Tensor {
-    i.shift_right_logical(1)
+    i.astype(DType::U32).shift_right_logical(1)
 }

@@ -304,6 +304,29 @@ fn a_length_beyond_what_can_be_counted() {
     );
 }
 
+#[test]
+fn a_sequence_that_is_passed_as_features_and_time() {
+    let cell = nn::GruCell::new(&mut nn::Rngs::new(0), 3, 4);
+    let (last, _) = scan(|h, x| cell.step(h, x), zeros([4]), zeros([3, 100]));
+    expect_error(
+        last.check(),
+        Shape,
+        expect![[r#"
+        GruCell: the input must have 3 features on its last axis, but it is f32[100]; scan goes over axis 0 of the sequence and hands the rest to the step: a sequence is (time, .., features), so transpose one that is (features, time)
+          at `let (last, _) = scan(|h, x| cell.step(h, x), zeros([4]), zeros([3, 100]));`
+          in the scan at `let (last, _) = scan(|h, x| cell.step(h, x), zeros([4]), zeros([3, 100]));`"#]],
+    );
+    let forward = jit(|x: Tensor| scan(|h, x| cell.step(h, x), zeros([4]), x).0);
+    expect_error(
+        forward.call(zeros([3, 100])),
+        Shape,
+        expect![[r#"
+        GruCell: the input must have 3 features on its last axis, but it is f32[100]; scan goes over axis 0 of the sequence and hands the rest to the step: a sequence is (time, .., features), so transpose one that is (features, time)
+          at `let forward = jit(|x: Tensor| scan(|h, x| cell.step(h, x), zeros([4]), x).0);`
+          in the scan at `let forward = jit(|x: Tensor| scan(|h, x| cell.step(h, x), zeros([4]), x).0);`"#]],
+    );
+}
+
 // Branches and bounds.
 
 #[test]
@@ -314,12 +337,12 @@ fn branches_of_different_types() {
         tree::check(&y),
         ErrorKind::Tree,
         expect![[r#"
-        cond: the branches must return the same type, but they do not:
-          result.0: f32[2] from on_true, f32[] from on_false — different rank
-            (value from on_false made at `cond(true, |x: Tensor| (x.clone(), x), |x| (x.sum(..), x.astype(DType::F64)), zeros([2]));`)
-          result.1: f32[2] from on_true, f64[2] from on_false — different dtype; convert the value after with `.astype(DType::F32)`
-            (value from on_false made at `cond(true, |x: Tensor| (x.clone(), x), |x| (x.sum(..), x.astype(DType::F64)), zeros([2]));`)
-          at `cond(true, |x: Tensor| (x.clone(), x), |x| (x.sum(..), x.astype(DType::F64)), zeros([2]));`"#]],
+            cond: the branches must return the same type, but they do not:
+              result.0: f32[2] from on_true, f32[] from on_false — different rank
+                (value from on_false made at `cond(true, |x: Tensor| (x.clone(), x), |x| (x.sum(..), x.astype(DType::F64)), zeros([2]));`)
+              result.1: f32[2] from on_true, f64[2] from on_false — different dtype; convert the value from on_false with `.astype(DType::F32)`
+                (value from on_false made at `cond(true, |x: Tensor| (x.clone(), x), |x| (x.sum(..), x.astype(DType::F64)), zeros([2]));`)
+              at `cond(true, |x: Tensor| (x.clone(), x), |x| (x.sum(..), x.astype(DType::F64)), zeros([2]));`"#]],
     );
     let y = switch(0, &[&|x: Tensor| vec![x], &|x| vec![x.clone(), x]], zeros([2]));
     expect_error(

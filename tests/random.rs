@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{EXACT, Golden, Tolerance, difference, error_of, numbers, ramp};
+use common::{EXACT, Golden, Tolerance, difference, eager_and_jitted, error_of, numbers, ramp};
 use onetrace::prelude::*;
 use onetrace::{ErrorKind, random};
 use serde_json::Value;
@@ -91,7 +91,8 @@ fn bits_are_those_of_jax() {
     });
 }
 
-/// What `jax.random.bits` gives for 64 bits, from the golden uniform numbers that are made of them.
+/// 64-bit types that have no sign are not read from golden files; but uniform numbers are made of
+/// such bits, and are there.
 #[test]
 fn wide_bits_make_the_golden_numbers() {
     let golden = Golden::read("random_x64");
@@ -225,8 +226,7 @@ fn draws(key: Tensor) -> Vec<Tensor> {
 
 #[test]
 fn draws_are_the_same_eagerly_compiled_and_in_a_loop() -> Result<()> {
-    let eager = draws(random::key(3));
-    let compiled = jit(draws).call(random::key(3))?;
+    let (eager, compiled) = eager_and_jitted(&[random::key(3)], |inputs| draws(inputs[0].clone()))?;
     let seeds = Tensor::new(&[0u32, 3, 0, 4], [2, 2]);
     let (_, looped) = scan(|(), key| ((), draws(key)), (), seeds);
     // A key that is on a device does not take the way over the host.
@@ -268,7 +268,7 @@ fn keys_do_not_repeat() -> Result<()> {
     Ok(())
 }
 
-/// The number of keys from which a compiled program makes them.
+/// Few keys are made on the host, many by a compiled program.
 #[test]
 fn many_keys_are_the_same_keys() -> Result<()> {
     let (few, many) = (random::split(&random::key(6), 100), random::split(&random::key(6), 70_000));
@@ -360,9 +360,8 @@ fn empty_results_are_drawn_without_a_number() {
 /// One compiled program serves all keys and bounds: they are its arguments.
 #[test]
 fn keys_and_bounds_are_not_part_of_the_program() -> Result<()> {
-    let f = jit(|(key, low): (Tensor, Tensor)| {
-        random::uniform_range(&key, [4], DType::F32, low, 1.0)
-    });
+    let f =
+        jit(|(key, low): (Tensor, Tensor)| random::uniform_range(&key, [4], DType::F32, low, 1.0));
     let hlo = f.lower((random::key(0x1234_5678), Tensor::scalar(0.25, DType::F32)))?.hlo()?;
     assert!(!hlo.contains("305419896") && !hlo.contains("0.25"), "{hlo}");
     Ok(())
@@ -381,6 +380,11 @@ fn mistakes_are_errors_that_name_the_function_and_the_value() {
         (random::fold_in(&key, -1), ErrorKind::DType, "-1"),
         (random::fold_in(&key, 1i64 << 32), ErrorKind::DType, "4294967296"),
         (random::fold_in(&key, &f32s), ErrorKind::Argument, "fold_in: the data must be an integer"),
+        (
+            random::fold_in(&key, Tensor::zeros([1], DType::U32)),
+            ErrorKind::Argument,
+            "but it is u32[1]",
+        ),
         (random::uniform(&key, [2], DType::I32), ErrorKind::DType, "uniform: the dtype must be"),
         (random::uniform(&key, huge, DType::F32), ErrorKind::Shape, "no memory can hold"),
         (random::permutation(&key, usize::MAX), ErrorKind::Argument, "below 2^31"),

@@ -2,7 +2,7 @@
 //! program is as large for a million steps as for eight.
 
 use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use onetrace::ir::{parse, print};
 use onetrace::prelude::*;
@@ -173,10 +173,14 @@ fn a_scan_is_the_loop_over_the_slices() {
         // The next carry is the slice itself, and `y` the carry.
         Program { carry: 1, xs: 1, operations: vec![], next: vec![3], ys: vec![2] },
     ];
-    for program in &programs {
+    for (i, program) in programs.iter().enumerate() {
         for length in [0, 1, 2, 7, 16] {
             for reverse in [false, true] {
-                for unroll in [1, 2, 3, length.max(1)] {
+                // The first program, which tells every order of the steps from any other, goes
+                // through all of them; the others see how trees of leaves are handled.
+                let unrolls =
+                    if i == 0 { BTreeSet::from([1, 2, 3, length.max(1)]) } else { [2].into() };
+                for unroll in unrolls {
                     program.check(length, reverse, unroll);
                 }
             }

@@ -1,7 +1,6 @@
 //! `onetrace run`: a GRU over a sequence.
 
 use std::cell::Cell;
-use std::io::Write;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -133,7 +132,8 @@ impl Run {
         })?;
 
         if let Some(path) = &self.output {
-            io::write_npy(path, &carry).map_err(|error| Failure::run(reason(&error)))?;
+            let failed = |error| Failure::run(format_args!("--output: {}", reason(&error)));
+            io::write_npy(path, &carry).map_err(failed)?;
         }
         if self.json {
             let report = Report {

@@ -41,9 +41,9 @@ impl Checker<'_> {
         }
         for (i, equation) in func.equations().iter().enumerate() {
             let place = format!("equation {i} ({})", equation.name());
-            let known = equation.inputs().iter().filter(|&&v| self.is_defined(v, &place)).count();
-            if known == equation.inputs().len() {
-                self.types(i, &place);
+            let before = self.found.len();
+            for &input in equation.inputs() {
+                self.is_defined(input, &place);
             }
             for region in equation.regions() {
                 if let Err(error) = check(region) {
@@ -52,6 +52,10 @@ impl Checker<'_> {
             }
             for &output in equation.outputs() {
                 self.define(output);
+            }
+            // Only what is sound so far has types to ask for.
+            if self.found.len() == before {
+                self.types(i, &place);
             }
         }
         for &result in func.results() {
@@ -91,5 +95,86 @@ impl Checker<'_> {
             }
             Ok(_) => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::parse::parse;
+    use super::*;
+    use crate::aval::DType;
+
+    const TEXT: &str = "func @f(%0: f32[2], %1: i32[]) -> (f32[2]) {
+        %2: f32[2] = tanh %0
+        %3: f32[2] = call {function=func @g(%0: f32[2]) -> (f32[2]) {
+            %1: f32[2] = mul %0 %0
+            return %1
+        }} %2
+        return %3
+    }";
+
+    /// What the checker says of the function once it is broken.
+    fn violations(damage: impl FnOnce(&mut Func)) -> String {
+        let mut func = parse(TEXT).unwrap();
+        check(&func).unwrap();
+        damage(&mut func);
+        check(&func).unwrap_err().message().to_owned()
+    }
+
+    fn value(index: usize) -> Value {
+        Value::from_index(index)
+    }
+
+    #[test]
+    fn a_value_used_before_it_is_defined() {
+        let found = violations(|f| f.equations[0].inputs[0] = value(3));
+        assert_eq!(found, "func @f: equation 0 (tanh): %3 is used before it is defined");
+        let found = violations(|f| f.results[0] = value(9));
+        assert_eq!(found, "func @f: return: %9 is used before it is defined");
+    }
+
+    #[test]
+    fn a_value_defined_twice_or_not_at_all() {
+        let found = violations(|f| f.equations[1].outputs[0] = value(2));
+        let expected = "func @f: %2 is defined twice\n  return: %3 is used before it is defined";
+        assert_eq!(found, expected);
+        let found = violations(|f| f.params[1].value = value(0));
+        assert_eq!(found, "func @f: %0 is defined twice");
+        let found = violations(|f| f.equations[1].outputs[0] = value(7));
+        assert!(found.starts_with("func @f: %7 is not a value of the function\n"), "{found}");
+    }
+
+    #[test]
+    fn types_that_the_operation_does_not_give() {
+        let found = violations(|f| f.values[2].dtype = DType::F64);
+        let expected = "func @f: equation 0 (tanh): declared (f64[2]), but the operation gives \
+                        (f32[2])\n  equation 1 (call): call: the inputs are not of the types of \
+                        the parameters";
+        assert_eq!(found, expected);
+        let found = violations(|f| f.equations[0].inputs[0] = value(1));
+        assert!(found.starts_with("func @f: equation 0 (tanh): tanh: the operand must"), "{found}");
+        let found = violations(|f| f.equations[0].inputs.clear());
+        assert!(found.starts_with("func @f: equation 0 (tanh): the operation takes 1"), "{found}");
+    }
+
+    #[test]
+    fn all_violations_are_reported_also_those_in_regions() {
+        let found = violations(|f| {
+            let mut region = f.equations[1].regions()[0].clone();
+            region.equations[0].inputs[1] = value(1);
+            region.results = vec![value(5)];
+            region.values[1].shape = vec![3];
+            f.equations[1].op = crate::ops::call::Call { function: region }.into();
+            f.equations[0].inputs[0] = value(2);
+        });
+        let lines: Vec<&str> = found.lines().map(str::trim).collect();
+        assert_eq!(
+            lines,
+            [
+                "func @f: equation 0 (tanh): %2 is used before it is defined",
+                "equation 1 (call): func @g: equation 0 (mul): %1 is used before it is defined",
+                "return: %5 is used before it is defined",
+            ]
+        );
     }
 }

@@ -26,6 +26,10 @@
 //! aval     = dtype "[" integer,* "]"
 //! value    = "%" integer
 //! ```
+//!
+//! Strings have the escapes of Rust's. Elements of constants print so that they read back as the
+//! same bits: a NaN that is not the usual one is `NaN_` and its bits in hexadecimal. Behind `//`
+//! stands a comment, up to the end of the line.
 
 pub mod check;
 pub mod parse;

@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::host::Scalar;
 use crate::linalg::orthonormal_rows;
 use crate::ops::{composed, resolve_axis};
-use crate::random::{self, check_float};
+use crate::random::{self, check_float, transposed_normal};
 use crate::tensor::Tensor;
 use crate::trace::poison;
 
@@ -208,9 +208,7 @@ impl Initializer {
                         random::truncated_normal(key, -2.0, 2.0, shape, dtype)
                     }
                     Distribution::Normal => random::normal(key, shape, dtype),
-                    Distribution::Uniform => {
-                        random::uniform_range(key, shape, dtype, -1.0, 1.0)
-                    }
+                    Distribution::Uniform => random::uniform_range(key, shape, dtype, -1.0, 1.0),
                 })
             }
             Initializer::Orthogonal { scale, column_axis } => {
@@ -270,7 +268,7 @@ fn deviation(variance: f64, distribution: Distribution, dtype: DType) -> Result<
         )));
     }
     /// The standard deviation of the standard normal distribution truncated to [-2, 2].
-    const TRUNCATED: f64 = 0.879_625_661_034_239_78;
+    const TRUNCATED: f64 = 0.879_625_661_034_239_8;
     let rounded = |x: f64| match dtype {
         DType::F16 => half::f16::from_f64(x).to_f64(),
         DType::BF16 => half::bf16::from_f64(x).to_f64(),
@@ -318,8 +316,8 @@ fn orthogonal_matrix(key: &Tensor, shape: &[usize], column_axis: isize, dtype: D
     let axis = column_axis.rem_euclid(shape.len() as isize) as usize;
     let columns = shape[axis];
     let rows = size / columns;
-    let normal = random::normal(key, [rows.max(columns), rows.min(columns)], dtype);
-    let matrix = orthonormal_rows(&normal.t());
+    let normal = transposed_normal(key, [rows.min(columns), rows.max(columns)], dtype);
+    let matrix = orthonormal_rows(&normal);
     let matrix = if rows < columns { matrix } else { matrix.t() };
     let mut sizes: Vec<isize> = shape.iter().map(|&size| size as isize).collect();
     let last = sizes.remove(axis);

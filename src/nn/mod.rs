@@ -19,13 +19,12 @@ pub use rngs::{RngStream, Rngs};
 
 use crate::error::{Error, Location};
 use crate::lint::{self, Lint};
-use crate::ops::call::composite;
 use crate::tensor::Tensor;
 use crate::trace::{self, poison, scope};
 use crate::tree::Tree;
 
-/// Builds a module called `what`: its parameters are computed by one program, and each gets its
-/// path as its name. Warns if that happens in a loop.
+/// Builds a module called `what`, of which each parameter gets its path as its name. Warns if that
+/// happens in a loop.
 #[track_caller]
 fn build<M: Tree>(what: &str, rngs: &mut Rngs, make: impl FnOnce(&mut Rngs) -> M) -> M {
     let location: Location = std::panic::Location::caller();
@@ -39,11 +38,7 @@ fn build<M: Tree>(what: &str, rngs: &mut Rngs, make: impl FnOnce(&mut Rngs) -> M
             location,
         );
     }
-    scope::library_scope(what, || {
-        let (module, used) = composite(what, rngs.clone(), |mut rngs| (make(&mut rngs), rngs));
-        *rngs = used;
-        named(&module)
-    })
+    scope::library_scope(what, || named(&make(rngs)))
 }
 
 /// The module with every parameter named by its path, which the IR and the HLO then show.

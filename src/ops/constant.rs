@@ -6,7 +6,7 @@ use xla::XlaOp;
 
 use super::{Operation, inputs};
 use crate::aval::Aval;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::host::HostArray;
 use crate::ir::parse::Parser;
 use crate::ir::print::{Attribute, LARGE_CONSTANT, Printer};
@@ -52,13 +52,11 @@ impl Attribute for Arc<HostArray> {
     fn parse(parser: &mut Parser<'_>) -> Result<Arc<HostArray>> {
         let aval = parser.aval()?;
         parser.expect("(")?;
-        if parser.eat("...") {
-            return Err(Error::ir(
-                "this text leaves out the elements of a large constant: print it with \
-                 `full_constants` to be able to read it back",
-            ));
-        }
         let first = parser.start();
+        if parser.eat("...") {
+            let wanted = "the elements of the constant (print with `full_constants`)";
+            return Err(parser.error_at(first, wanted));
+        }
         let elements = parser.list(")", |p| {
             let start = p.start();
             let element = HostArray::parse_element(p.word(), aval.dtype);

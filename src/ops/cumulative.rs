@@ -78,9 +78,10 @@ impl Attribute for Accumulation {
     }
 
     fn parse(parser: &mut Parser<'_>) -> Result<Accumulation> {
+        let start = parser.start();
         let name = parser.word();
         let found = Accumulation::ALL.into_iter().find(|kind| kind.name() == name);
-        found.ok_or_else(|| parser.error("sum, prod, max, min, logsumexp before this"))
+        found.ok_or_else(|| parser.error_at(start, "sum, prod, max, min or logsumexp"))
     }
 }
 

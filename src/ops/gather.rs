@@ -116,9 +116,10 @@ impl Attribute for Combine {
     }
 
     fn parse(parser: &mut Parser<'_>) -> Result<Combine> {
+        let start = parser.start();
         let name = parser.word();
         let found = Combine::ALL.into_iter().find(|combine| combine.name() == name);
-        found.ok_or_else(|| parser.error("add, max, min or replace before this"))
+        found.ok_or_else(|| parser.error_at(start, "add, max, min or replace"))
     }
 }
 

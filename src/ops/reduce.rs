@@ -80,9 +80,10 @@ impl Attribute for Fold {
     }
 
     fn parse(parser: &mut Parser<'_>) -> Result<Fold> {
+        let start = parser.start();
         let name = parser.word();
         let found = Fold::ALL.into_iter().find(|kind| kind.name() == name);
-        found.ok_or_else(|| parser.error("sum, prod, max, min, and, or before this"))
+        found.ok_or_else(|| parser.error_at(start, "sum, prod, max, min, and or or"))
     }
 }
 

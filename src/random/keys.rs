@@ -4,7 +4,6 @@ use super::{check_key, draw, reshaped};
 use crate::Tensor;
 use crate::aval::{Aval, DType, Shape};
 use crate::error::Error;
-use crate::host::Element;
 use crate::ops::binary::Operand;
 use crate::ops::concatenate::stack;
 use crate::ops::threefry::{threefry2x32, threefry2x32_on_host};
@@ -39,7 +38,7 @@ pub fn key(seed: i64) -> Tensor {
 pub fn fold_in(key: &Tensor, data: impl Operand) -> Tensor {
     let data = data.into_tensor(&Tensor::zeros([], DType::U32));
     // Keys are often made one by one: on the host that takes no compiled program.
-    if let (Some(key), Some([data])) = (words_on_host(key), words_on_host(&data)) {
+    if let (Some(key), Some([data])) = (words_on_host(key, &[2]), words_on_host(&data, &[])) {
         return key_of(threefry2x32_on_host(key, [0, data]));
     }
     let checked = data.check().and_then(|()| match data.rank() {
@@ -67,11 +66,11 @@ pub fn fold_in(key: &Tensor, data: impl Operand) -> Tensor {
 #[track_caller]
 pub fn split(key: &Tensor, n: usize) -> Tensor {
     let checked = check_size("split", &Aval::new(DType::U32, [n, 2]));
-    if let (Some(key), 0..=MAX_ON_HOST) = (words_on_host(key), n) {
+    if let (Some(key), 0..=MAX_ON_HOST) = (words_on_host(key, &[2]), n) {
         let words = (0..n as u32).flat_map(|i| threefry2x32_on_host(key, [0, i]));
         return Tensor::new(&words.collect::<Vec<u32>>(), [n, 2]);
     }
-    draw("split", key, checked, |key, ()| stack(&hashes(key, n), 1))
+    draw("split", key, checked, |key, ()| stack(&hashes(key, &counter(&[n])), 1))
 }
 
 /// Makes `N` new keys of one, as [`split`], to be taken apart.
@@ -85,7 +84,7 @@ pub fn split(key: &Tensor, n: usize) -> Tensor {
 /// ```
 #[track_caller]
 pub fn split_into<const N: usize>(key: &Tensor) -> [Tensor; N] {
-    if let Some(key) = words_on_host(key) {
+    if let Some(key) = words_on_host(key, &[2]) {
         return std::array::from_fn(|i| key_of(threefry2x32_on_host(key, [0, i as u32])));
     }
     if let Err(error) = check_key("split_into", key) {
@@ -93,7 +92,7 @@ pub fn split_into<const N: usize>(key: &Tensor) -> [Tensor; N] {
         return std::array::from_fn(|_| bad.clone());
     }
     composed("split_into", key.clone(), |key| {
-        let keys = stack(&hashes(&key, N), 1);
+        let keys = stack(&hashes(&key, &counter(&[N])), 1);
         std::array::from_fn(|i| keys.index(i))
     })
 }
@@ -103,7 +102,7 @@ pub fn split_into<const N: usize>(key: &Tensor) -> [Tensor; N] {
 /// ```
 /// # use onetrace::{prelude::*, random};
 /// let bits = random::bits(&random::key(0), [2], DType::U32);
-/// assert_eq!(bits.to_vec::<u32>()?, [4070199207, 3810832929]);
+/// assert_eq!(bits.to_vec::<u32>()?, [4070199207, 4202968722]);
 /// # Ok::<(), onetrace::Error>(())
 /// ```
 #[track_caller]
@@ -116,35 +115,53 @@ pub fn bits(key: &Tensor, shape: impl Into<Shape>, dtype: DType) -> Tensor {
         ))),
     };
     draw("bits", key, checked, |key, ()| match dtype {
-        DType::I64 => bits64(key, &shape),
-        _ => bits32(key, &shape).astype(dtype),
+        DType::I64 => bits64(key, &counter(&shape)),
+        _ => bits32(key, &counter(&shape)).astype(dtype),
     })
 }
 
-/// 32 random bits for each element, `u32`.
+/// The number of each element of a tensor of this shape: what the hash is taken of.
 #[track_caller]
-pub(super) fn bits32(key: &Tensor, shape: &[usize]) -> Tensor {
-    let [high, low] = hashes(key, shape.iter().product());
-    reshaped(&(high ^ low), shape)
+pub(super) fn counter(shape: &[usize]) -> Tensor {
+    let n = shape.iter().product();
+    reshaped(&Tensor::arange(n, counter_dtype(n)), shape)
 }
 
-/// 64 random bits for each element, `i64`.
+/// The numbers that the elements of a matrix have in its transpose.
 #[track_caller]
-pub(super) fn bits64(key: &Tensor, shape: &[usize]) -> Tensor {
-    let [high, low] = hashes(key, shape.iter().product());
-    reshaped(&((high.astype(DType::I64) << 32) | low.astype(DType::I64)), shape)
+pub(super) fn transposed_counter([rows, columns]: [usize; 2]) -> Tensor {
+    let dtype = counter_dtype(rows * columns);
+    let index = |axis| Tensor::broadcasted_iota([rows, columns], axis, dtype);
+    index(1) * rows as i64 + index(0)
 }
 
-/// The hashes of the counters 0, 1, …, `n - 1`, of 64 bits each.
+fn counter_dtype(n: usize) -> DType {
+    if u32::try_from(n).is_ok() { DType::U32 } else { DType::I64 }
+}
+
+/// 32 random bits for each number of a counter, `u32`.
 #[track_caller]
-fn hashes(key: &Tensor, n: usize) -> [Tensor; 2] {
-    let [high, low] = if u32::try_from(n).is_ok() {
-        [Tensor::zeros([n], DType::U32), Tensor::arange(n, DType::U32)]
-    } else {
-        let counter = Tensor::arange(n, DType::I64);
-        [counter.shift_right_logical(32), counter].map(|half| half.astype(DType::U32))
+pub(super) fn bits32(key: &Tensor, counter: &Tensor) -> Tensor {
+    let [high, low] = hashes(key, counter);
+    high ^ low
+}
+
+/// 64 random bits for each number of a counter, `i64`.
+#[track_caller]
+pub(super) fn bits64(key: &Tensor, counter: &Tensor) -> Tensor {
+    let [high, low] = hashes(key, counter).map(|half| half.astype(DType::I64));
+    (high << 32) | low
+}
+
+/// The hashes of the numbers of a counter as 64-bit numbers.
+#[track_caller]
+fn hashes(key: &Tensor, counter: &Tensor) -> [Tensor; 2] {
+    let shape = counter.shape();
+    let [high, low] = match counter.dtype() {
+        DType::U32 => [Tensor::zeros(shape, DType::U32), counter.clone()],
+        _ => [counter.shift_right_logical(32), counter.clone()].map(|x| x.astype(DType::U32)),
     };
-    let [k0, k1] = [0, 1].map(|i| key.index(i).broadcast_to(&[n]));
+    let [k0, k1] = [0, 1].map(|i| key.index(i).broadcast_to(shape));
     threefry2x32([&k0, &k1], [&high, &low])
 }
 
@@ -155,14 +172,13 @@ fn key_of(words: [u32; 2]) -> Tensor {
     Tensor::new(&words, [2])
 }
 
-/// The `N` words of a tensor that was made on the host, outside of a trace: there is nothing to
-/// record, and no device to wait for.
-fn words_on_host<const N: usize>(tensor: &Tensor) -> Option<[u32; N]> {
+/// The words of a `u32` tensor of this shape that was made on the host, outside of a trace: there is
+/// nothing to record, and no device to wait for.
+fn words_on_host<const N: usize>(tensor: &Tensor, shape: &[usize]) -> Option<[u32; N]> {
     match &tensor.0 {
         Repr::Concrete(array) if array.home().is_none() && !trace::is_tracing() => {
-            let aval = array.aval();
-            let is_words = aval.dtype == u32::DTYPE && aval.rank() < 2 && aval.size() == N;
-            if is_words { tensor.to_vec().ok()?.try_into().ok() } else { None }
+            let fits = array.aval().dtype == DType::U32 && array.aval().shape == shape;
+            if fits { tensor.to_vec().ok()?.try_into().ok() } else { None }
         }
         _ => None,
     }

@@ -26,9 +26,8 @@ mod real;
 pub use discrete::{bernoulli, categorical, randint};
 pub use keys::{bits, fold_in, key, split, split_into};
 pub use order::{choice, permutation, permutation_of};
-pub use real::{
-    exponential, gumbel, normal, truncated_normal, uniform, uniform_range,
-};
+pub(crate) use real::transposed_normal;
+pub use real::{exponential, gumbel, normal, truncated_normal, uniform, uniform_range};
 
 use crate::aval::{Aval, DType};
 use crate::error::{Error, Result};

@@ -1,6 +1,6 @@
 //! Draws of real numbers.
 
-use super::keys::{bits32, bits64};
+use super::keys::{bits32, bits64, counter, transposed_counter};
 use super::{argument, check_float, draw};
 use crate::Tensor;
 use crate::aval::{DType, Shape};
@@ -39,7 +39,7 @@ fn format(dtype: DType) -> Format {
 pub fn uniform(key: &Tensor, shape: impl Into<Shape>, dtype: DType) -> Tensor {
     let shape = shape.into();
     let checked = check_float("uniform", dtype, &shape);
-    draw("uniform", key, checked, |key, ()| unit(key, &shape, dtype))
+    draw("uniform", key, checked, |key, ()| unit(key, &counter(&shape), dtype))
 }
 
 /// Uniform numbers in [`minval`, `maxval`); `jax.random.uniform` with bounds.
@@ -57,7 +57,7 @@ pub fn uniform_range(
     let shape = shape.into();
     let checked = bounds("uniform_range", &shape, dtype, ("minval", minval), ("maxval", maxval));
     draw("uniform_range", key, checked, |key, (minval, maxval)| {
-        between(key, &shape, &minval.astype(dtype), &maxval.astype(dtype))
+        between(key, &counter(&shape), &minval.astype(dtype), &maxval.astype(dtype))
     })
 }
 
@@ -68,7 +68,7 @@ pub fn uniform_range(
 pub fn normal(key: &Tensor, shape: impl Into<Shape>, dtype: DType) -> Tensor {
     let shape = shape.into();
     let checked = check_float("normal", dtype, &shape);
-    draw("normal", key, checked, |key, ()| standard_normal(key, &shape, dtype))
+    draw("normal", key, checked, |key, ()| standard_normal(key, &counter(&shape), dtype))
 }
 
 /// Numbers of the standard normal distribution between `lower` and `upper`, both excluded;
@@ -90,7 +90,7 @@ pub fn truncated_normal(
         let (lower, upper) = (lower.astype(dtype), upper.astype(dtype));
         let sqrt2 = std::f64::consts::SQRT_2;
         let [a, b] = [&lower, &upper].map(|bound| (bound / sqrt2).erf());
-        let x = between(key, &shape, &a, &b).erf_inv() * sqrt2;
+        let x = between(key, &counter(&shape), &a, &b).erf_inv() * sqrt2;
         // Rounding may have brought a number to a bound or beyond it.
         x.clamp(lower.nextafter(f64::INFINITY), upper.nextafter(f64::NEG_INFINITY))
     })
@@ -103,7 +103,7 @@ pub fn truncated_normal(
 pub fn exponential(key: &Tensor, shape: impl Into<Shape>, dtype: DType) -> Tensor {
     let shape = shape.into();
     let checked = check_float("exponential", dtype, &shape);
-    draw("exponential", key, checked, |key, ()| -(-unit(key, &shape, dtype)).log1p())
+    draw("exponential", key, checked, |key, ()| -(-unit(key, &counter(&shape), dtype)).log1p())
 }
 
 /// Numbers of the standard Gumbel distribution, `-log(-log(uniform))`; `jax.random.gumbel`.
@@ -113,7 +113,7 @@ pub fn exponential(key: &Tensor, shape: impl Into<Shape>, dtype: DType) -> Tenso
 pub fn gumbel(key: &Tensor, shape: impl Into<Shape>, dtype: DType) -> Tensor {
     let shape = shape.into();
     let checked = check_float("gumbel", dtype, &shape);
-    draw("gumbel", key, checked, |key, ()| standard_gumbel(key, &shape, dtype))
+    draw("gumbel", key, checked, |key, ()| standard_gumbel(key, &counter(&shape), dtype))
 }
 
 #[track_caller]
@@ -130,14 +130,21 @@ fn bounds(
     Ok((low, high))
 }
 
-/// Uniform numbers in [0, 1).
+/// The numbers of [`normal`] for a key and the transposed shape. To draw them in their places spares
+/// a program the transposition.
+#[track_caller]
+pub(crate) fn transposed_normal(key: &Tensor, shape: [usize; 2], dtype: DType) -> Tensor {
+    standard_normal(key, &transposed_counter(shape), dtype)
+}
+
+/// Uniform numbers in [0, 1), for the elements that the counter numbers.
 ///
 /// JAX takes the mantissa of a number in [1, 2) from the highest bits drawn, and subtracts 1. To
 /// scale the mantissa as an integer gives the same numbers, for both are exact.
 #[track_caller]
-pub(super) fn unit(key: &Tensor, shape: &[usize], dtype: DType) -> Tensor {
+pub(super) fn unit(key: &Tensor, counter: &Tensor, dtype: DType) -> Tensor {
     let Format { drawn, mantissa, .. } = format(dtype);
-    let bits = if drawn > 32 { bits64(key, shape) } else { bits32(key, shape) };
+    let bits = if drawn > 32 { bits64(key, counter) } else { bits32(key, counter) };
     let width = drawn.max(32);
     let high = if drawn < width { bits << (width - drawn) } else { bits };
     let number = high.shift_right_logical(width - mantissa).astype(dtype);
@@ -146,23 +153,23 @@ pub(super) fn unit(key: &Tensor, shape: &[usize], dtype: DType) -> Tensor {
 
 /// Uniform numbers in [`minval`, `maxval`).
 #[track_caller]
-fn between(key: &Tensor, shape: &[usize], minval: &Tensor, maxval: &Tensor) -> Tensor {
-    let unit = unit(key, shape, minval.dtype());
+fn between(key: &Tensor, counter: &Tensor, minval: &Tensor, maxval: &Tensor) -> Tensor {
+    let unit = unit(key, counter, minval.dtype());
     // Rounding may have brought a number below the lower bound.
     (unit * (maxval - minval) + minval).maximum(minval)
 }
 
 #[track_caller]
-pub(crate) fn standard_normal(key: &Tensor, shape: &[usize], dtype: DType) -> Tensor {
+fn standard_normal(key: &Tensor, counter: &Tensor, dtype: DType) -> Tensor {
     // The number after -1: erf_inv is infinite at -1 itself.
     let low = 0.5f64.powi(format(dtype).mantissa as i32 + 1) - 1.0;
     let bound = |value: f64| Tensor::scalar(value, dtype);
-    between(key, shape, &bound(low), &bound(1.0)).erf_inv() * std::f64::consts::SQRT_2
+    between(key, counter, &bound(low), &bound(1.0)).erf_inv() * std::f64::consts::SQRT_2
 }
 
 #[track_caller]
-pub(super) fn standard_gumbel(key: &Tensor, shape: &[usize], dtype: DType) -> Tensor {
+pub(super) fn standard_gumbel(key: &Tensor, counter: &Tensor, dtype: DType) -> Tensor {
     // The logarithm of zero is infinite.
     let bound = |value: f64| Tensor::scalar(value, dtype);
-    -(-between(key, shape, &bound(format(dtype).tiny), &bound(1.0)).log()).log()
+    -(-between(key, counter, &bound(format(dtype).tiny), &bound(1.0)).log()).log()
 }

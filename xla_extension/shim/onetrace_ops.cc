@@ -114,14 +114,18 @@ XlaOp* onetrace_cumulative(const XlaOp* x, const XlaOp* init,
                                                        /*window_dilations=*/{}, padding));
 }
 
-// Sets options of XLA for the whole process, as XLA_FLAGS would. To be called before anything is
-// compiled: the options are read then. One that a version of XLA does not know is left out.
-void onetrace_set_options() {
-  // Versions that know it otherwise give, on the CPU, a number for the maximum of NaN and it.
-  std::vector<std::string> options = {"--xla_cpu_enable_fast_min_max=false"};
+// Sets an option of XLA, in the form it has in XLA_FLAGS, for all that is compiled from now on. One
+// that this version of XLA does not know is left out.
+void onetrace_set_option(const char* option) {
+  std::vector<std::string> options = {option};
   std::vector<tsl::Flag> known;
   xla::AppendDebugOptionsFlags(&known);
   tsl::Flags::Parse(options, known);
+}
+
+// Whether XLA:CPU emits fusions through MLIR, and not straight as LLVM IR.
+bool onetrace_uses_fusion_emitters() {
+  return xla::GetDebugOptionsFromFlags().xla_cpu_use_fusion_emitters();
 }
 
 // Sets the metadata of every operation that the builder makes from now on.
