@@ -11,7 +11,8 @@ fn main() {
     let x = Tensor::ones([10, 3], DType::F32);
     let zeros = || Tensor::zeros([4], DType::F32);
 
-    let (carry, ()) = scan(|h: Tensor, x_t| (cell.step(h, x_t).0.reshape([4, 1]), ()), zeros(), &x * 1.0);
+    let (carry, ()) =
+        scan(|h: Tensor, x_t| (cell.step(h, x_t).0.reshape([4, 1]), ()), zeros(), &x * 1.0);
     show("A carry that changes its shape", carry);
 
     let (carry, _) = scan(|h, x_t| cell.step(h, x_t), zeros(), x.t());

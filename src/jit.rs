@@ -321,13 +321,8 @@ impl<A: Tree, R: Tree> Lowered<A, R> {
     /// Whatever XLA reports.
     pub fn compile_for(self, device: &Device) -> Result<Compiled<A, R>> {
         let Lowered { traced, computation, donated } = self;
-        let executable = Executable::compile(
-            &computation,
-            &traced.func,
-            donated,
-            device,
-            CompileFor::Speed,
-        )?;
+        let executable =
+            Executable::compile(&computation, &traced.func, donated, device, CompileFor::Speed)?;
         Ok(Compiled {
             executable,
             captures: traced.captures,

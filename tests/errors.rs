@@ -85,14 +85,14 @@ fn a_carry_that_changes_in_several_leaves() {
         result,
         ErrorKind::Tree,
         expect![[r#"
-        scan: the carry must have the same type before and after a step, but it changes:
-          carry.h: f32[64] before, f32[2,32] after — different rank
-            (value after made at `h: carry.h.reshape([2, 32]),`)
-          carry.memory.0: f32[2,3] before, bf16[2,3] after — different dtype; convert the value after with `.astype(DType::F32)`
-            (value after made at `memory: vec![carry.memory[0].astype(DType::BF16), zeros([1])],`)
-          carry.memory.1: missing before, f32[1] after
-          carry.last: missing before, f32[] after
-          at `let result = scan_error(|carry, _| Carry {`"#]],
+            scan: the carry must have the same type before and after a step, but it changes:
+              carry.h: f32[64] before, f32[2,32] after — different rank
+                (value after made at `h: carry.h.reshape([2, 32]),`)
+              carry.memory.0: f32[2,3] before, bf16[2,3] after — different dtype; convert the value after with `.astype(DType::F32)`
+                (value after made at `memory: vec![carry.memory[0].astype(DType::BF16), zeros([1])],`)
+              carry.memory.1: missing before, f32[1] after
+              carry.last: missing before, f32[] after
+              at `let result = scan_error(|carry, _| Carry {`"#]],
     );
 }
 
@@ -103,9 +103,9 @@ fn a_carry_that_loses_a_leaf() {
         result,
         ErrorKind::Tree,
         expect![[r#"
-        scan: the carry must have the same type before and after a step, but it changes:
-          carry.memory.0: f32[2,3] before, missing after
-          at `let result = scan_error(|carry, _| Carry { memory: vec![], ..carry });`"#]],
+            scan: the carry must have the same type before and after a step, but it changes:
+              carry.memory.0: f32[2,3] before, missing after
+              at `let result = scan_error(|carry, _| Carry { memory: vec![], ..carry });`"#]],
     );
 }
 
@@ -116,9 +116,9 @@ fn a_carry_whose_static_field_changes() {
         result,
         ErrorKind::Tree,
         expect![[r#"
-        scan: the carry must have the same type before and after a step, but it changes:
-          carry: the static fields differ
-          at `let result = scan_error(|carry, _| Carry { steps: carry.steps + 1, ..carry });`"#]],
+            scan: the carry must have the same type before and after a step, but it changes:
+              carry: the static fields differ
+              at `let result = scan_error(|carry, _| Carry { steps: carry.steps + 1, ..carry });`"#]],
     );
 }
 
@@ -131,10 +131,10 @@ fn a_carry_of_one_tensor() {
         last.check(),
         ErrorKind::Tree,
         expect![[r#"
-        scan: the carry must have the same type before and after a step, but it changes:
-          carry: f32[] before, f32[2] after — different rank
-            (value after made at `let (last, ()) = scan(|c: Tensor, x: Tensor| (c + x, ()), zeros([]), zeros([3, 2]));`)
-          at `let (last, ()) = scan(|c: Tensor, x: Tensor| (c + x, ()), zeros([]), zeros([3, 2]));`"#]],
+            scan: the carry must have the same type before and after a step, but it changes:
+              carry: f32[] before, f32[2] after — different rank
+                (value after made at `let (last, ()) = scan(|c: Tensor, x: Tensor| (c + x, ()), zeros([]), zeros([3, 2]));`)
+              at `let (last, ()) = scan(|c: Tensor, x: Tensor| (c + x, ()), zeros([]), zeros([3, 2]));`"#]],
     );
 }
 
@@ -147,10 +147,10 @@ fn a_carry_with_named_parts() {
         tree::check(&last),
         ErrorKind::Tree,
         expect![[r#"
-        scan: the carry must have the same type before and after a step, but it changes:
-          carry.running mean: f32[2] before, i32[2] after — different dtype; convert the value after with `.astype(DType::F32)`
-            (value after made at `let named = |dtype| BTreeMap::from([("running mean".to_owned(), Tensor::zeros([2], dtype))]);`)
-          at `let (last, ()) = Scan::new().length(2).run(step, named(DType::F32), ());`"#]],
+            scan: the carry must have the same type before and after a step, but it changes:
+              carry.running mean: f32[2] before, i32[2] after — different dtype; convert the value after with `.astype(DType::F32)`
+                (value after made at `let named = |dtype| BTreeMap::from([("running mean".to_owned(), Tensor::zeros([2], dtype))]);`)
+              at `let (last, ()) = Scan::new().length(2).run(step, named(DType::F32), ());`"#]],
     );
 }
 
@@ -161,10 +161,10 @@ fn the_carry_of_a_while_loop() {
         last.check(),
         ErrorKind::Tree,
         expect![[r#"
-        while_loop: the carry must have the same type before and after the body, but it changes:
-          carry: f32[2] before, f32[] after — different rank
-            (value after made at `let last = while_loop(|c: Tensor| c.sum(..).lt(9.0), |c| c.sum(..), zeros([2]));`)
-          at `let last = while_loop(|c: Tensor| c.sum(..).lt(9.0), |c| c.sum(..), zeros([2]));`"#]],
+            while_loop: the carry must have the same type before and after the body, but it changes:
+              carry: f32[2] before, f32[] after — different rank
+                (value after made at `let last = while_loop(|c: Tensor| c.sum(..).lt(9.0), |c| c.sum(..), zeros([2]));`)
+              at `let last = while_loop(|c: Tensor| c.sum(..).lt(9.0), |c| c.sum(..), zeros([2]));`"#]],
     );
 }
 
@@ -177,9 +177,9 @@ fn the_carry_of_a_fori_loop() {
         tree::check(&last),
         ErrorKind::DType,
         expect![[r#"
-        add: the operands must have the same dtype, but they are f32[] and i32[]: convert one of them with `astype`
-          at `fori_loop(0, 3, |i, (a, b): (Tensor, Tensor)| (a + &i, b * i), (zeros([]), zeros([2])));`
-          in the fori_loop at `fori_loop(0, 3, |i, (a, b): (Tensor, Tensor)| (a + &i, b * i), (zeros([]), zeros([2])));`"#]],
+            add: the operands must have the same dtype, but they are f32[] and i32[]: convert one of them with `astype`
+              at `fori_loop(0, 3, |i, (a, b): (Tensor, Tensor)| (a + &i, b * i), (zeros([]), zeros([2])));`
+              in the fori_loop at `fori_loop(0, 3, |i, (a, b): (Tensor, Tensor)| (a + &i, b * i), (zeros([]), zeros([2])));`"#]],
     );
 
     let last = fori_loop(0, 3, |_, (a, b): (Tensor, Tensor)| (b, a), (zeros([]), zeros([2])));
@@ -187,12 +187,12 @@ fn the_carry_of_a_fori_loop() {
         tree::check(&last),
         ErrorKind::Tree,
         expect![[r#"
-        fori_loop: the carry must have the same type before and after a step, but it changes:
-          carry.0: f32[] before, f32[2] after — different rank
-            (value after made at `let last = fori_loop(0, 3, |_, (a, b): (Tensor, Tensor)| (b, a), (zeros([]), zeros([2])));`)
-          carry.1: f32[2] before, f32[] after — different rank
-            (value after made at `let last = fori_loop(0, 3, |_, (a, b): (Tensor, Tensor)| (b, a), (zeros([]), zeros([2])));`)
-          at `let last = fori_loop(0, 3, |_, (a, b): (Tensor, Tensor)| (b, a), (zeros([]), zeros([2])));`"#]],
+            fori_loop: the carry must have the same type before and after a step, but it changes:
+              carry.0: f32[] before, f32[2] after — different rank
+                (value after made at `let last = fori_loop(0, 3, |_, (a, b): (Tensor, Tensor)| (b, a), (zeros([]), zeros([2])));`)
+              carry.1: f32[2] before, f32[] after — different rank
+                (value after made at `let last = fori_loop(0, 3, |_, (a, b): (Tensor, Tensor)| (b, a), (zeros([]), zeros([2])));`)
+              at `let last = fori_loop(0, 3, |_, (a, b): (Tensor, Tensor)| (b, a), (zeros([]), zeros([2])));`"#]],
     );
 
     let run = jit(|end: Tensor| fori_loop(0, end, |_, c: Tensor| c.sum(..), zeros([2])));
@@ -200,10 +200,10 @@ fn the_carry_of_a_fori_loop() {
         run.call(bound),
         ErrorKind::Tree,
         expect![[r#"
-        fori_loop: the carry must have the same type before and after a step, but it changes:
-          carry: f32[2] before, f32[] after — different rank
-            (value after made at `let run = jit(|end: Tensor| fori_loop(0, end, |_, c: Tensor| c.sum(..), zeros([2])));`)
-          at `let run = jit(|end: Tensor| fori_loop(0, end, |_, c: Tensor| c.sum(..), zeros([2])));`"#]],
+            fori_loop: the carry must have the same type before and after a step, but it changes:
+              carry: f32[2] before, f32[] after — different rank
+                (value after made at `let run = jit(|end: Tensor| fori_loop(0, end, |_, c: Tensor| c.sum(..), zeros([2])));`)
+              at `let run = jit(|end: Tensor| fori_loop(0, end, |_, c: Tensor| c.sum(..), zeros([2])));`"#]],
     );
 }
 
@@ -217,10 +217,10 @@ fn xs_with_different_leading_axes() {
         last.check(),
         Shape,
         expect![[r#"
-        scan: the leading axes of all leaves of xs must be the same, but they are:
-          xs.p: f32[5,2]
-          xs.q: f32[4,2]
-          at `let (last, ys) = scan(|c: Tensor, x: BTreeMap<_, Tensor>| (c, x["p"].clone()), zeros([]), xs);`"#]],
+            scan: the leading axes of all leaves of xs must be the same, but they are:
+              xs.p: f32[5,2]
+              xs.q: f32[4,2]
+              at `let (last, ys) = scan(|c: Tensor, x: BTreeMap<_, Tensor>| (c, x["p"].clone()), zeros([]), xs);`"#]],
     );
     assert_eq!(ys.shape(), [5, 2], "the type is still that of the results");
 }
@@ -233,9 +233,9 @@ fn a_length_that_disagrees() {
         last.check(),
         Shape,
         expect![[r#"
-        scan: the leading axis of every leaf of xs must be the length, 6, but they are:
-          xs: f32[5,2]
-          at `let (last, ()) = scan.run(|c: Tensor, _| (c, ()), zeros([]), zeros([5, 2]));`"#]],
+            scan: the leading axis of every leaf of xs must be the length, 6, but they are:
+              xs: f32[5,2]
+              at `let (last, ()) = scan.run(|c: Tensor, _| (c, ()), zeros([]), zeros([5, 2]));`"#]],
     );
 }
 
@@ -246,8 +246,8 @@ fn no_length() {
         last.check(),
         Argument,
         expect![[r#"
-        scan: xs has no leaf, so the number of steps must be given: Scan::new().length(n)
-          at `let (last, ()) = scan(|c: Tensor, ()| (c, ()), zeros([]), ());`"#]],
+            scan: xs has no leaf, so the number of steps must be given: Scan::new().length(n)
+              at `let (last, ()) = scan(|c: Tensor, ()| (c, ()), zeros([]), ());`"#]],
     );
 }
 
@@ -258,16 +258,16 @@ fn xs_with_a_scalar() {
         last.check(),
         Shape,
         expect![[r#"
-        scan: xs must have a leading axis to go over, but xs.1 is the scalar f32[]; close over what is the same at every step instead
-          at `let (last, ()) = scan(|c: Tensor, _| (c, ()), zeros([]), (zeros([5]), zeros([])));`"#]],
+            scan: xs must have a leading axis to go over, but xs.1 is the scalar f32[]; close over what is the same at every step instead
+              at `let (last, ()) = scan(|c: Tensor, _| (c, ()), zeros([]), (zeros([5]), zeros([])));`"#]],
     );
     let ys = map(|x: Tensor| x, zeros([]));
     expect_error(
         ys.check(),
         Shape,
         expect![[r#"
-        map: xs must have a leading axis to go over, but xs is the scalar f32[]; close over what is the same at every step instead
-          at `let ys = map(|x: Tensor| x, zeros([]));`"#]],
+            map: xs must have a leading axis to go over, but xs is the scalar f32[]; close over what is the same at every step instead
+              at `let ys = map(|x: Tensor| x, zeros([]));`"#]],
     );
 }
 
@@ -278,8 +278,8 @@ fn an_unroll_of_zero() {
         last.check(),
         Argument,
         expect![[r#"
-        scan: unroll must be at least 1 (the number of steps in one iteration), but it is 0
-          at `let (last, ()) = Scan::new().unroll(0).run(|c: Tensor, _| (c, ()), zeros([]), zeros([5]));`"#]],
+            scan: unroll must be at least 1 (the number of steps in one iteration), but it is 0
+              at `let (last, ()) = Scan::new().unroll(0).run(|c: Tensor, _| (c, ()), zeros([]), zeros([5]));`"#]],
     );
 }
 
@@ -291,16 +291,16 @@ fn a_length_beyond_what_can_be_counted() {
         last.check(),
         Argument,
         expect![[r#"
-        scan: the length must be less than 2^63, but it is 18446744073709551615
-          at `let (last, ()) = scan.run(|c: Tensor, ()| (c, ()), zeros([]), ());`"#]],
+            scan: the length must be less than 2^63, but it is 18446744073709551615
+              at `let (last, ()) = scan.run(|c: Tensor, ()| (c, ()), zeros([]), ());`"#]],
     );
     let (_, ys) = Scan::new().length(1 << 61).run(|c: Tensor, ()| (c.clone(), c), zeros([]), ());
     expect_error(
         ys.check(),
         Shape,
         expect![[r#"
-        scan: the result would be f32[2305843009213693952], which no memory can hold
-          at `let (_, ys) = Scan::new().length(1 << 61).run(|c: Tensor, ()| (c.clone(), c), zeros([]), ());`"#]],
+            scan: the result would be f32[2305843009213693952], which no memory can hold
+              at `let (_, ys) = Scan::new().length(1 << 61).run(|c: Tensor, ()| (c.clone(), c), zeros([]), ());`"#]],
     );
 }
 
@@ -312,18 +312,18 @@ fn a_sequence_that_is_passed_as_features_and_time() {
         last.check(),
         Shape,
         expect![[r#"
-        GruCell: the input must have 3 features on its last axis, but it is f32[100]; scan goes over axis 0 of the sequence and hands the rest to the step: a sequence is (time, .., features), so transpose one that is (features, time)
-          at `let (last, _) = scan(|h, x| cell.step(h, x), zeros([4]), zeros([3, 100]));`
-          in the scan at `let (last, _) = scan(|h, x| cell.step(h, x), zeros([4]), zeros([3, 100]));`"#]],
+            GruCell: the input must have 3 features on its last axis, but it is f32[100]; scan goes over axis 0 of the sequence and hands the rest to the step: a sequence is (time, .., features), so transpose one that is (features, time)
+              at `let (last, _) = scan(|h, x| cell.step(h, x), zeros([4]), zeros([3, 100]));`
+              in the scan at `let (last, _) = scan(|h, x| cell.step(h, x), zeros([4]), zeros([3, 100]));`"#]],
     );
     let forward = jit(|x: Tensor| scan(|h, x| cell.step(h, x), zeros([4]), x).0);
     expect_error(
         forward.call(zeros([3, 100])),
         Shape,
         expect![[r#"
-        GruCell: the input must have 3 features on its last axis, but it is f32[100]; scan goes over axis 0 of the sequence and hands the rest to the step: a sequence is (time, .., features), so transpose one that is (features, time)
-          at `let forward = jit(|x: Tensor| scan(|h, x| cell.step(h, x), zeros([4]), x).0);`
-          in the scan at `let forward = jit(|x: Tensor| scan(|h, x| cell.step(h, x), zeros([4]), x).0);`"#]],
+            GruCell: the input must have 3 features on its last axis, but it is f32[100]; scan goes over axis 0 of the sequence and hands the rest to the step: a sequence is (time, .., features), so transpose one that is (features, time)
+              at `let forward = jit(|x: Tensor| scan(|h, x| cell.step(h, x), zeros([4]), x).0);`
+              in the scan at `let forward = jit(|x: Tensor| scan(|h, x| cell.step(h, x), zeros([4]), x).0);`"#]],
     );
 }
 
@@ -349,9 +349,9 @@ fn branches_of_different_types() {
         tree::check(&y),
         ErrorKind::Tree,
         expect![[r#"
-        switch: the branches must return the same type, but they do not:
-          result.1: missing from branch 0, f32[2] from a later branch
-          at `let y = switch(0, &[&|x: Tensor| vec![x], &|x| vec![x.clone(), x]], zeros([2]));`"#]],
+            switch: the branches must return the same type, but they do not:
+              result.1: missing from branch 0, f32[2] from a later branch
+              at `let y = switch(0, &[&|x: Tensor| vec![x], &|x| vec![x.clone(), x]], zeros([2]));`"#]],
     );
 }
 
@@ -362,32 +362,32 @@ fn choices_of_the_wrong_type() {
         y.check(),
         Shape,
         expect![[r#"
-        cond: pred must be bool[], but it is bool[2]
-          at `let y = cond(zeros([2]).gt(0.0), |x: Tensor| x, |x| x, zeros([2]));`"#]],
+            cond: pred must be bool[], but it is bool[2]
+              at `let y = cond(zeros([2]).gt(0.0), |x: Tensor| x, |x| x, zeros([2]));`"#]],
     );
     let y = switch(zeros([]), &[&|x: Tensor| x], zeros([2]));
     expect_error(
         y.check(),
         Shape,
         expect![[r#"
-        switch: index must be i32[], but it is f32[]
-          at `let y = switch(zeros([]), &[&|x: Tensor| x], zeros([2]));`"#]],
+            switch: index must be i32[], but it is f32[]
+              at `let y = switch(zeros([]), &[&|x: Tensor| x], zeros([2]));`"#]],
     );
     let y = while_loop(|c: Tensor| c.lt(1.0), |c| c, zeros([2]));
     expect_error(
         y.check(),
         Shape,
         expect![[r#"
-        while_loop: the condition must return bool[], but it returns bool[2]: reduce it with `all` or `any`, or compare
-          at `let y = while_loop(|c: Tensor| c.lt(1.0), |c| c, zeros([2]));`"#]],
+            while_loop: the condition must return bool[], but it returns bool[2]: reduce it with `all` or `any`, or compare
+              at `let y = while_loop(|c: Tensor| c.lt(1.0), |c| c, zeros([2]));`"#]],
     );
     let y = fori_loop(zeros([]), 4, |_, c| c, zeros([2]));
     expect_error(
         y.check(),
         Argument,
         expect![[r#"
-        fori_loop: lower must be i32[], but it is f32[]
-          at `let y = fori_loop(zeros([]), 4, |_, c| c, zeros([2]));`"#]],
+            fori_loop: lower must be i32[], but it is f32[]
+              at `let y = fori_loop(zeros([]), 4, |_, c| c, zeros([2]));`"#]],
     );
 }
 
@@ -398,20 +398,20 @@ fn an_associative_scan_of_a_function_that_changes_the_type() {
         y.check(),
         ErrorKind::Tree,
         expect![[r#"
-        associative_scan: f must return the type that it takes, but it does not:
-          tree: f32[4,2] taken, f32[] returned — different rank
-            (value returned made at `let y = associative_scan(|a: Tensor, b: Tensor| (a + b).sum(..), zeros([8, 2]));`)
-          at `let y = associative_scan(|a: Tensor, b: Tensor| (a + b).sum(..), zeros([8, 2]));`
-          in associative_scan"#]],
+            associative_scan: f must return the type that it takes, but it does not:
+              tree: f32[4,2] taken, f32[] returned — different rank
+                (value returned made at `let y = associative_scan(|a: Tensor, b: Tensor| (a + b).sum(..), zeros([8, 2]));`)
+              at `let y = associative_scan(|a: Tensor, b: Tensor| (a + b).sum(..), zeros([8, 2]));`
+              in associative_scan"#]],
     );
     let y = associative_scan(|a: Tensor, _| a + zeros([3]), zeros([8, 2]));
     expect_error(
         y.check(),
         Shape,
         expect![[r#"
-        add: the shapes of f32[4,2] and f32[3] cannot be broadcast together: aligned at the last axis, sizes must be equal or one
-          at `let y = associative_scan(|a: Tensor, _| a + zeros([3]), zeros([8, 2]));`
-          in associative_scan"#]],
+            add: the shapes of f32[4,2] and f32[3] cannot be broadcast together: aligned at the last axis, sizes must be equal or one
+              at `let y = associative_scan(|a: Tensor, _| a + zeros([3]), zeros([8, 2]));`
+              in associative_scan"#]],
     );
 }
 
@@ -443,10 +443,10 @@ fn a_tensor_that_leaks_out_of_a_step() {
         run.call(zeros([2])),
         Escaped,
         expect![[r#"
-        a traced tensor of type f32[2] was used outside of its trace: it stands for a value of every step or call, and has none of its own
-          made at `*leaked.borrow_mut() = &c + &x;`
-          return it from the traced function instead (from a scan: in the carry to keep the last one, as a `y` to keep all)
-          at `let run = jit(|x: Tensor| x + &leaked);`"#]],
+            a traced tensor of type f32[2] was used outside of its trace: it stands for a value of every step or call, and has none of its own
+              made at `*leaked.borrow_mut() = &c + &x;`
+              return it from the traced function instead (from a scan: in the carry to keep the last one, as a `y` to keep all)
+              at `let run = jit(|x: Tensor| x + &leaked);`"#]],
     );
     let run = jit(|_: Tensor| leaked.clone());
     expect_error(
@@ -480,10 +480,10 @@ fn a_tensor_that_leaks_out_of_a_step() {
         last.check(),
         Escaped,
         expect![[r#"
-        a traced tensor of type f32[2] was used outside of its trace: it stands for a value of every step or call, and has none of its own
-          made at `*leaked.borrow_mut() = &c + &x;`
-          return it from the traced function instead (from a scan: in the carry to keep the last one, as a `y` to keep all)
-          at `let (last, ()) = scan(|c: Tensor, _| (c, ()), leaked, zeros([3, 2]));`"#]],
+            a traced tensor of type f32[2] was used outside of its trace: it stands for a value of every step or call, and has none of its own
+              made at `*leaked.borrow_mut() = &c + &x;`
+              return it from the traced function instead (from a scan: in the carry to keep the last one, as a `y` to keep all)
+              at `let (last, ()) = scan(|c: Tensor, _| (c, ()), leaked, zeros([3, 2]));`"#]],
     );
 }
 
@@ -504,10 +504,10 @@ fn a_tensor_that_leaks_out_of_a_step_into_the_trace_around_it() {
         run.call(zeros([3, 2])),
         Escaped,
         expect![[r#"
-        a traced tensor of type f32[2] was used outside of its trace: it stands for a value of every step or call, and has none of its own
-          made at `let next = c + x;`
-          return it from the traced function instead (from a scan: in the carry to keep the last one, as a `y` to keep all)
-          at `last + leaked`"#]],
+            a traced tensor of type f32[2] was used outside of its trace: it stands for a value of every step or call, and has none of its own
+              made at `let next = c + x;`
+              return it from the traced function instead (from a scan: in the carry to keep the last one, as a `y` to keep all)
+              at `last + leaked`"#]],
     );
 }
 
@@ -547,17 +547,17 @@ fn data_that_is_read_while_it_is_traced() {
         to_vec,
         Escaped,
         expect![[r#"
-        the data of a traced tensor of type f32[2] cannot be read: it has none until the traced function runs
-          made at `run.lower(zeros([2])).unwrap();`
-          at `found.borrow_mut().push(x.to_vec::<f32>().map(drop));`"#]],
+            the data of a traced tensor of type f32[2] cannot be read: it has none until the traced function runs
+              made at `run.lower(zeros([2])).unwrap();`
+              at `found.borrow_mut().push(x.to_vec::<f32>().map(drop));`"#]],
     );
     expect_error(
         item,
         Escaped,
         expect![[r#"
-        the data of a traced tensor of type f32[] cannot be read: it has none until the traced function runs
-          made at `found.borrow_mut().push(x.sum(..).item::<f32>().map(drop));`
-          at `found.borrow_mut().push(x.sum(..).item::<f32>().map(drop));`"#]],
+            the data of a traced tensor of type f32[] cannot be read: it has none until the traced function runs
+              made at `found.borrow_mut().push(x.sum(..).item::<f32>().map(drop));`
+              at `found.borrow_mut().push(x.sum(..).item::<f32>().map(drop));`"#]],
     );
 }
 
@@ -624,8 +624,8 @@ fn the_wrong_arguments_for_a_compiled_function() {
         compiled.call(wrong),
         Shape,
         expect![[r#"
-        add: the shapes of f32[2] and f32[3] cannot be broadcast together: aligned at the last axis, sizes must be equal or one
-          at `let wrong = (zeros([2]) + zeros([3]), carry());`"#]],
+            add: the shapes of f32[2] and f32[3] cannot be broadcast together: aligned at the last axis, sizes must be equal or one
+              at `let wrong = (zeros([2]) + zeros([3]), carry());`"#]],
     );
 
     let compiled = jit(|x: Tensor| x).lower(zeros([2])).unwrap().compile().unwrap();
@@ -741,9 +741,9 @@ fn the_first_mistake_in_a_step_and_its_line() {
         last.check(),
         Shape,
         expect![[r#"
-        add: the shapes of f32[3] and f32[4] cannot be broadcast together: aligned at the last axis, sizes must be equal or one
-          at `let h = (z + &x).tanh();`
-          in the scan at `let (last, ()) = scan(step, zeros([4]), zeros([5, 4]));`"#]],
+            add: the shapes of f32[3] and f32[4] cannot be broadcast together: aligned at the last axis, sizes must be equal or one
+              at `let h = (z + &x).tanh();`
+              in the scan at `let (last, ()) = scan(step, zeros([4]), zeros([5, 4]));`"#]],
     );
     assert_eq!(last.shape(), [4], "the type is still that of the carry");
 }
@@ -758,22 +758,22 @@ fn a_mistake_whose_result_is_not_used() {
         run.call(zeros([2])),
         Shape,
         expect![[r#"
-        add: the shapes of f32[2] and f32[3] cannot be broadcast together: aligned at the last axis, sizes must be equal or one
-          at `let _unused = &x + zeros([3]);`"#]],
+            add: the shapes of f32[2] and f32[3] cannot be broadcast together: aligned at the last axis, sizes must be equal or one
+              at `let _unused = &x + zeros([3]);`"#]],
     );
     expect_error(
         run.lower(zeros([2])),
         Shape,
         expect![[r#"
-        add: the shapes of f32[2] and f32[3] cannot be broadcast together: aligned at the last axis, sizes must be equal or one
-          at `let _unused = &x + zeros([3]);`"#]],
+            add: the shapes of f32[2] and f32[3] cannot be broadcast together: aligned at the last axis, sizes must be equal or one
+              at `let _unused = &x + zeros([3]);`"#]],
     );
     expect_error(
         run.trace(zeros([2])),
         Shape,
         expect![[r#"
-        add: the shapes of f32[2] and f32[3] cannot be broadcast together: aligned at the last axis, sizes must be equal or one
-          at `let _unused = &x + zeros([3]);`"#]],
+            add: the shapes of f32[2] and f32[3] cannot be broadcast together: aligned at the last axis, sizes must be equal or one
+              at `let _unused = &x + zeros([3]);`"#]],
     );
 }
 
@@ -820,17 +820,17 @@ fn a_mistake_that_a_step_captures() {
         last.check(),
         Shape,
         expect![[r#"
-        add: the shapes of f32[2] and f32[3] cannot be broadcast together: aligned at the last axis, sizes must be equal or one
-          at `let bad = zeros([2]) + zeros([3]);`
-          in the scan at `let (last, ys) = scan(|c: Tensor, x: Tensor| (c + &x, x * &bad), zeros([2]), zeros([4, 2]));`"#]],
+            add: the shapes of f32[2] and f32[3] cannot be broadcast together: aligned at the last axis, sizes must be equal or one
+              at `let bad = zeros([2]) + zeros([3]);`
+              in the scan at `let (last, ys) = scan(|c: Tensor, x: Tensor| (c + &x, x * &bad), zeros([2]), zeros([4, 2]));`"#]],
     );
     expect_error(
         ys.check(),
         Shape,
         expect![[r#"
-        add: the shapes of f32[2] and f32[3] cannot be broadcast together: aligned at the last axis, sizes must be equal or one
-          at `let bad = zeros([2]) + zeros([3]);`
-          in the scan at `let (last, ys) = scan(|c: Tensor, x: Tensor| (c + &x, x * &bad), zeros([2]), zeros([4, 2]));`"#]],
+            add: the shapes of f32[2] and f32[3] cannot be broadcast together: aligned at the last axis, sizes must be equal or one
+              at `let bad = zeros([2]) + zeros([3]);`
+              in the scan at `let (last, ys) = scan(|c: Tensor, x: Tensor| (c + &x, x * &bad), zeros([2]), zeros([4, 2]));`"#]],
     );
     assert_eq!((last.shape(), ys.shape()), (&[2][..], &[4, 2][..]));
 }
@@ -855,11 +855,11 @@ fn a_mistake_deep_in_nested_regions() {
         run.call(zeros([3, 2])),
         ErrorKind::DType,
         expect![[r#"
-        add: the operands must have the same dtype, but they are f32[] and i32[]: convert one of them with `astype`
-          at `let bad = &c + x.astype(DType::I32);`
-          in the scan at `scan(step, c, x.clone()).0`
-          in the cond at `(cond(c.sum(..).gt(0.0), inner, |c| c, c.clone()), ())`
-          in the scan at `let (last, ()) = scan(step, zeros([]), x);`"#]],
+            add: the operands must have the same dtype, but they are f32[] and i32[]: convert one of them with `astype`
+              at `let bad = &c + x.astype(DType::I32);`
+              in the scan at `scan(step, c, x.clone()).0`
+              in the cond at `(cond(c.sum(..).gt(0.0), inner, |c| c, c.clone()), ())`
+              in the scan at `let (last, ()) = scan(step, zeros([]), x);`"#]],
     );
 }
 
@@ -878,9 +878,9 @@ fn a_panic_that_follows_a_mistake_is_reported_as_the_mistake() {
         run.call(zeros([3, 2])),
         Shape,
         expect![[r#"
-        reshape: f32[2] has 2 elements, but shape [9] holds 9
-          at `let bad = &c + x.reshape([9]);`
-          the closure panicked after this"#]],
+            reshape: f32[2] has 2 elements, but shape [9] holds 9
+              at `let bad = &c + x.reshape([9]);`
+              the closure panicked after this"#]],
     );
 }
 
@@ -932,22 +932,22 @@ fn shapes_larger_than_any_memory() {
         big.check(),
         Shape,
         expect![[r#"
-        broadcast: the result would be f32[9223372036854775807,3], which no memory can hold
-          at `let big = zeros([1, 1]).broadcast_to(&[usize::MAX / 2, 3]);`"#]],
+            broadcast: the result would be f32[9223372036854775807,3], which no memory can hold
+              at `let big = zeros([1, 1]).broadcast_to(&[usize::MAX / 2, 3]);`"#]],
     );
     let run = jit(|x: Tensor| x.broadcast_to(&[1 << 40, 1 << 40]));
     expect_error(
         run.lower(zeros([1])),
         Shape,
         expect![[r#"
-        broadcast: the result would be f32[1099511627776,1099511627776], which no memory can hold
-          at `let run = jit(|x: Tensor| x.broadcast_to(&[1 << 40, 1 << 40]));`"#]],
+            broadcast: the result would be f32[1099511627776,1099511627776], which no memory can hold
+              at `let run = jit(|x: Tensor| x.broadcast_to(&[1 << 40, 1 << 40]));`"#]],
     );
     expect_error(
         run.call(zeros([1])),
         Shape,
         expect![[r#"
-        broadcast: the result would be f32[1099511627776,1099511627776], which no memory can hold
-          at `let run = jit(|x: Tensor| x.broadcast_to(&[1 << 40, 1 << 40]));`"#]],
+            broadcast: the result would be f32[1099511627776,1099511627776], which no memory can hold
+              at `let run = jit(|x: Tensor| x.broadcast_to(&[1 << 40, 1 << 40]));`"#]],
     );
 }

@@ -45,7 +45,8 @@ fn check_parameters<M: Tree>(golden: &Golden, case: &Value, module: &M) -> M {
         assert_close_in(&format!("{name} {path}"), value, &expected, tolerance);
     }
     let path = |(path, _): &(tree::Path, Tensor)| format!("params/{path}");
-    unflatten(module, parameters.iter().map(|leaf| golden.array(name, &path(leaf))).collect()).unwrap()
+    unflatten(module, parameters.iter().map(|leaf| golden.array(name, &path(leaf))).collect())
+        .unwrap()
 }
 
 /// Scans a cell as the case says and checks the last carry, whose parts are called `parts`, and the
@@ -59,11 +60,16 @@ fn check_run<C: nn::RnnCell>(golden: &Golden, case: &Value, d: usize, cell: &C, 
     let init = if salts.is_empty() {
         zeros
     } else {
-        let ramps = leaves(&zeros).iter().zip(salts).map(|(leaf, salt)| ramp_tensor(leaf.shape(), salt as u32)).collect();
+        let ramps = leaves(&zeros)
+            .iter()
+            .zip(salts)
+            .map(|(leaf, salt)| ramp_tensor(leaf.shape(), salt as u32))
+            .collect();
         unflatten(&zeros, ramps).unwrap()
     };
     let x = ramp_tensor(&[&[t], &batch[..], &[d]].concat(), case["salt"].as_u64().unwrap() as u32);
-    let forward = jit(|(init, x): (C::Carry, Tensor)| scan(|carry, x| cell.step(carry, x), init, x));
+    let forward =
+        jit(|(init, x): (C::Carry, Tensor)| scan(|carry, x| cell.step(carry, x), init, x));
     let (carry, ys) = forward.call((init, x)).unwrap();
     for (part, value) in parts.iter().zip(leaves(&carry)) {
         let expected = golden.array(name, &format!("final.{part}"));

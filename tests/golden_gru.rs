@@ -33,7 +33,12 @@ fn parameters_and_final_carry_are_those_of_flax() {
             ("dense_h.kernel", &cell.dense_h.kernel, ORTHOGONAL),
         ] {
             if case["kernels"] == true {
-                assert_close_in(&format!("{name} {path}"), kernel, &golden.array(name, path), tolerance);
+                assert_close_in(
+                    &format!("{name} {path}"),
+                    kernel,
+                    &golden.array(name, path),
+                    tolerance,
+                );
             }
             let flat = kernel.reshape([-1]);
             let stride = (flat.size() / 64).max(1);

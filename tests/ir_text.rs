@@ -380,11 +380,11 @@ fn malformed_texts_are_refused_with_the_place() {
         func @f(%0: f32[2], %0: f32[2]) -> () { return }
             line 1, column 21: expected a value that is not defined before, found "%0: f32[2]) -> () { "
         func @f(%0: f32[2]) -> (f32[3]) { return %0 }
-            line 1, column 42: expected results of the types (f32[3]), found "%0 }"
+            line 1, column 42: expected results of type (f32[3]), found "%0 }"
         func @f(%0: f32[2]) -> (f32[2]) { return %0 } func
             line 1, column 47: expected the end of the text, found "func"
         func @f(%0: f32[2]) -> (f32[2]) {⏎  return⏎}
-            line 3, column 1: expected results of the types (f32[2]), found "}"
+            line 3, column 1: expected results of type (f32[2]), found "}"
         func @f(%0: f32[2]) -> (f32[2]) {⏎  return %1⏎}
             line 2, column 10: expected a value that is defined before, found "%1"
         func @f(%0: f32[2]) -> (f32[2]) {⏎  %1: f32[2] = tanh %1⏎  return %1⏎}
@@ -396,9 +396,9 @@ fn malformed_texts_are_refused_with_the_place() {
         func @f(%0: f32[2]) -> (f32[2]) {⏎  %1: f32[2] = tanh⏎  return %1⏎}
             line 2, column 16: the operation takes 1 inputs, but 0 were given
         func @f(%0: f32[2]) -> (f32[2]) {⏎  %1: f32[3] = tanh %0⏎  return %0⏎}
-            line 2, column 3: expected outputs of the types (f32[2]), found "%1: f32[3] = tanh %0"
+            line 2, column 3: expected outputs of type (f32[2]), found "%1: f32[3] = tanh %0"
         func @f(%0: f32[2]) -> (f32[2]) {⏎  %1: f32[2], %2: f32[2] = tanh %0⏎  return %1⏎}
-            line 2, column 3: expected outputs of the types (f32[2]), found "%1: f32[2], %2: f32["
+            line 2, column 3: expected outputs of type (f32[2]), found "%1: f32[2], %2: f32["
         func @f(%0: f32[2]) -> (f32[2]) {⏎  %0: f32[2] = tanh %0⏎  return %0⏎}
             line 2, column 3: expected a value that is not defined before, found "%0: f32[2] = tanh %0"
         func @f(%0: f32[2]) -> (f32[2]) {⏎  %1: f32[2] = tanh {axis=1} %0⏎  return %1⏎}

@@ -5,7 +5,6 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod failure;
-mod memory;
 mod number;
 mod output;
 mod run;

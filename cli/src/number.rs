@@ -4,6 +4,8 @@
 //! function `scan_rnn_forward` of the library takes them. Each function here is a value parser of
 //! clap, which puts the argument and the value in front of the message.
 
+use onetrace::host_memory;
+
 fn finite(text: &str) -> Result<f64, String> {
     let value: f64 = text.parse().map_err(|_| "must be a number".to_owned())?;
     if value.is_finite() { Ok(value.trunc()) } else { Err("must be a finite number".to_owned()) }
@@ -37,11 +39,11 @@ pub fn steps(text: &str) -> Result<usize, String> {
     if value.trunc() >= 0.0 { Ok(value as usize) } else { Err("must be at least 0".to_owned()) }
 }
 
-/// How many steps one iteration of the loop makes: at least 1.
-pub fn unroll(text: &str) -> Result<usize, String> {
+/// How many there are of something: at least 1.
+pub fn count(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(0) => Err("must be at least 1".to_owned()),
-        Ok(steps) => Ok(steps),
+        Ok(count) => Ok(count),
         Err(_) => Err("must be a whole number of at least 1".to_owned()),
     }
 }
@@ -68,10 +70,13 @@ pub fn size(text: &str) -> Result<Size, String> {
     if features == 0 {
         return Err("must have at least one feature".to_owned());
     }
-    match crate::memory::refusal((time as u128).saturating_mul(features as u128 * 4)) {
-        Some(reason) => Err(format!("is too large: {reason}")),
-        None => Ok(Size { time, features }),
+    let (needed, memory) = (time.saturating_mul(features).saturating_mul(4), host_memory());
+    if needed > memory {
+        return Err(format!(
+            "is too large: {needed} bytes are needed, but this machine has {memory} bytes of memory"
+        ));
     }
+    Ok(Size { time, features })
 }
 
 #[cfg(test)]

@@ -4,15 +4,15 @@ use std::cell::Cell;
 use std::path::PathBuf;
 
 use clap::Args;
-use onetrace::io;
 use onetrace::nn::{GruCell, Rngs, RnnCell};
 use onetrace::prelude::*;
+use onetrace::{ErrorKind, io};
 use serde::Serialize;
 
 use crate::failure::{Failure, reason};
 use crate::sequence::Sequence;
 use crate::timing::Timing;
-use crate::{memory, number, output};
+use crate::{number, output};
 
 /// Run a GRU over a sequence and print its final state
 ///
@@ -54,9 +54,14 @@ pub struct Run {
     reverse: bool,
 
     /// Make K steps in one iteration of the loop
-    #[arg(long, value_name = "K", default_value = "1", value_parser = number::unroll)]
+    #[arg(long, value_name = "K", default_value = "1", value_parser = number::count)]
     #[arg(allow_hyphen_values = true)]
     unroll: usize,
+
+    /// Run the loop N times, and report the median as the time of a run
+    #[arg(long, value_name = "N", default_value = "1", value_parser = number::count)]
+    #[arg(allow_hyphen_values = true)]
+    repeat: usize,
 
     /// The device that runs the loop
     #[arg(long, value_name = "D", default_value = "cpu")]
@@ -100,7 +105,6 @@ impl Run {
         let x = self.sequence.load()?;
         let (time, features) = (x.shape()[0], x.shape()[1]);
         let steps = self.steps.unwrap_or(time).min(time);
-        self.check_memory(features)?;
 
         let device = timing.phase("device_setup", || self.device.parse::<Device>());
         let device = device.map_err(|error| Failure::input("--device", reason(&error)))?;
@@ -110,6 +114,10 @@ impl Run {
             // Reading them waits until they are there.
             tree::leaves(&cell).iter().try_for_each(|leaf| leaf.to_vec::<f32>().map(drop))?;
             Ok::<_, Error>(cell)
+        });
+        let cell = cell.map_err(|error| match error.kind() {
+            ErrorKind::Argument => Failure::input("--hidden", reason(&error)),
+            _ => error.into(),
         })?;
 
         let traces = Cell::new(0);
@@ -125,7 +133,7 @@ impl Run {
         let traced = timing.phase("trace", || forward.trace(&x))?;
         let lowered = timing.phase("lower", || traced.lower())?;
         let compiled = timing.phase("compile", || lowered.compile_for(&device))?;
-        let (carry, numbers) = timing.phase("run", || {
+        let (carry, numbers) = timing.median_phase("run", self.repeat, || {
             let carry = compiled.call(&x)?;
             let numbers = carry.to_vec::<f32>()?;
             Ok::<_, Error>((carry, numbers))
@@ -156,18 +164,5 @@ impl Run {
         // The times matter less than the numbers: that they cannot be written is no failure.
         _ = timing.write(&mut std::io::stderr().lock());
         Ok(())
-    }
-
-    /// Refuses parameters that are larger than memory before anything is made of them.
-    fn check_memory(&self, features: usize) -> Result<(), Failure> {
-        let rows = features as u128 + self.hidden as u128;
-        let bytes = rows.saturating_mul(self.hidden as u128).saturating_mul(3 * 4);
-        match memory::refusal(bytes) {
-            Some(reason) => Err(Failure::input(
-                "--hidden",
-                format_args!("the parameters of {} features are too large: {reason}", self.hidden),
-            )),
-            None => Ok(()),
-        }
     }
 }

@@ -24,6 +24,27 @@ impl Timing {
         result
     }
 
+    /// Runs a phase `repeat` times, at least once, and keeps the median of the times. The first
+    /// failure ends it.
+    pub fn median_phase<R, E>(
+        &mut self,
+        name: &'static str,
+        repeat: usize,
+        mut run: impl FnMut() -> Result<R, E>,
+    ) -> Result<R, E> {
+        let mut times = Vec::new();
+        loop {
+            let start = Instant::now();
+            let result = run()?;
+            times.push(start.elapsed());
+            if times.len() >= repeat {
+                times.sort_unstable();
+                self.phases.push((name, times[times.len() / 2]));
+                return Ok(result);
+            }
+        }
+    }
+
     /// A line for each phase, and one for all the time since the start.
     pub fn write(&self, out: &mut dyn Write) -> io::Result<()> {
         let total = ("total", self.start.elapsed());

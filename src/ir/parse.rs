@@ -207,7 +207,7 @@ impl<'a> Parser<'a> {
         let start = self.start();
         let results = self.list("}", |p| scope.used(p))?;
         if results.iter().map(|&v| scope.builder.aval(v)).ne(&declared) {
-            let wanted = format!("results of the types ({})", list(&declared));
+            let wanted = format!("results of type ({})", list(&declared));
             return Err(self.error_at(start, &wanted));
         }
         self.depth -= 1;
@@ -238,7 +238,7 @@ impl<'a> Parser<'a> {
             .infer(&avals)
             .map_err(|error| Error::ir(format!("{}: {}", self.place(start), error.message())))?;
         if inferred.iter().ne(outputs.iter().map(|(_, _, aval)| aval)) {
-            let wanted = format!("outputs of the types ({})", list(&inferred));
+            let wanted = format!("outputs of type ({})", list(&inferred));
             return Err(self.error_at(first, &wanted));
         }
         let values = scope.builder.equation(op, inputs, inferred, Source::default());

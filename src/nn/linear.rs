@@ -3,9 +3,11 @@
 use onetrace_derive::Tree;
 
 use super::{Initializer, Rngs, build, init, with_features};
-use crate::aval::DType;
+use crate::aval::{Aval, DType};
+use crate::error::{Error, Result};
+use crate::memory::host_memory;
 use crate::tensor::Tensor;
-use crate::trace::scope;
+use crate::trace::{poison, scope};
 
 /// `x · kernel + bias`; `nnx.Linear`.
 ///
@@ -113,6 +115,11 @@ impl LinearConfig {
     #[track_caller]
     pub(super) fn draw(&self, rngs: &mut Rngs) -> Linear {
         let shape = [self.in_features, self.out_features];
+        if let Err(error) = self.check_size() {
+            let bad = poison(error, &[]);
+            let bias = self.use_bias.then(|| bad.clone());
+            return Linear { kernel: bad, bias };
+        }
         let kernel = self.kernel_init.init(&rngs.params(), &shape, self.param_dtype);
         let bias = match self.use_bias {
             true => Some(self.bias_init.init(&rngs.params(), &shape[1..], self.param_dtype)),
@@ -120,4 +127,21 @@ impl LinearConfig {
         };
         Linear { kernel, bias }
     }
+
+    /// Refuses a kernel that the memory of the machine does not hold while it is drawn.
+    fn check_size(&self) -> Result<()> {
+        let aval = Aval::new(self.param_dtype, [self.in_features, self.out_features]);
+        let (needed, memory) = (aval.byte_size().unwrap_or(usize::MAX), host_memory());
+        if needed <= memory / DRAWING {
+            return Ok(());
+        }
+        Err(Error::argument(format!(
+            "Linear: a kernel of type {aval} takes {needed} bytes and, while it is drawn, {DRAWING} \
+             times as much, but this machine has {memory} bytes of memory"
+        )))
+    }
 }
+
+/// How many times its own size drawing a kernel takes at most: an orthogonal one is computed in
+/// `f64` from a copy.
+const DRAWING: usize = 8;

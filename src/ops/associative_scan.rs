@@ -33,7 +33,7 @@ pub fn map<X: Tree, Y: Tree>(f: impl FnOnce(X) -> Y + Pure, xs: X) -> Y {
 ///
 /// # Examples
 /// ```
-/// use onetrace::prelude::*;
+/// use onetrace::{associative_scan, prelude::*};
 /// let x = Tensor::new(&[1.0f32, 2.0, 3.0, 4.0], [4]);
 /// let products = associative_scan(|a: Tensor, b| a * b, x);
 /// assert_eq!(products.to_vec::<f32>()?, [1.0, 2.0, 6.0, 24.0]);

@@ -83,7 +83,7 @@ impl Attribute for Fold {
         let start = parser.start();
         let name = parser.word();
         let found = Fold::ALL.into_iter().find(|kind| kind.name() == name);
-        found.ok_or_else(|| parser.error_at(start, "sum, prod, max, min, and or or"))
+        found.ok_or_else(|| parser.error_at(start, "sum, prod, max, min, and, or"))
     }
 }
 
