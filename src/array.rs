@@ -125,7 +125,7 @@ impl Array {
             element_type(host.aval.dtype),
             &host.bytes,
             &host.aval.shape,
-            device.pjrt_device().as_ref(),
+            None,
         )?);
         if let Buffers::Live(buffers) = &mut *self.buffers() {
             buffers.push((device.clone(), buffer.clone()));

@@ -3,12 +3,12 @@
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
-use xla::{PjRtClient, PjRtDevice};
+use xla::PjRtClient;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::xla_ext;
 
-/// A device of a PJRT client. Cheap to clone.
+/// The first device of a PJRT client. Cheap to clone.
 ///
 /// # Examples
 /// ```
@@ -33,13 +33,15 @@ impl Device {
     /// If XLA cannot start its CPU client.
     pub fn cpu() -> Result<Device> {
         static CPU: OnceLock<Result<Device>> = OnceLock::new();
-        let make = || {
-            xla_ext::set_options();
-            let client = PjRtClient::cpu()?;
-            let platform = client.platform_name().to_lowercase();
-            Ok(Device(Arc::new(Inner { client, platform })))
-        };
-        CPU.get_or_init(make).clone()
+        CPU.get_or_init(Device::another_cpu).clone()
+    }
+
+    /// A CPU client of its own, whose data is not that of another one.
+    pub(crate) fn another_cpu() -> Result<Device> {
+        xla_ext::set_options();
+        let client = PjRtClient::cpu()?;
+        let platform = client.platform_name().to_lowercase();
+        Ok(Device(Arc::new(Inner { client, platform })))
     }
 
     /// The name of the platform in lower case, such as `cpu`.
@@ -49,11 +51,6 @@ impl Device {
 
     pub(crate) fn client(&self) -> &PjRtClient {
         &self.0.client
-    }
-
-    /// The device within its client; none stands for the client's first.
-    pub(crate) fn pjrt_device(&self) -> Option<PjRtDevice<'_>> {
-        None
     }
 }
 

@@ -93,7 +93,7 @@ pub(crate) fn common_device(arrays: &[&Array]) -> Result<Device> {
     }
 }
 
-/// How many programs of single operations are kept; beyond it all are forgotten.
+/// How many programs that ran at once are kept; beyond it all are forgotten.
 const CACHE_LIMIT: usize = 4096;
 
 /// The program for `func` on `device`, compiled the first time it is asked for.
@@ -130,19 +130,50 @@ pub(crate) fn run_operation(
     outputs: Vec<Aval>,
     source: Source,
 ) -> Result<Vec<Tensor>> {
-    let location = source.location.unwrap_or(std::panic::Location::caller());
     let mut builder = FuncBuilder::new();
     let name = op.rules().name();
     let values: Vec<Value> = inputs.iter().map(|a| builder.param(a.aval().clone())).collect();
-    // What the user wrote as a loop or a branch may run for long. Anything else is soon done, and so
-    // should its compilation be.
-    let regions = !op.rules().regions().is_empty() && !matches!(op, Op::Call(_));
-    let goal = if regions { CompileFor::Speed } else { CompileFor::Latency };
+    // A loop may run for long. Anything else is soon done, and so should its compilation be.
+    let plain = op.rules().regions().is_empty();
+    let goal = if plain { CompileFor::Latency } else { CompileFor::Speed };
     let params = values.iter().map(|&value| Param { value, name: String::new() }).collect();
-    let results = builder.equation(op, values, outputs, source);
-    let func = builder.finish(name, params, results);
+    let results = builder.equation(op, values, outputs, source.clone());
+    run_function(builder.finish(name, params, results), inputs, goal, &source)
+}
 
+/// Runs a function on concrete arrays, for the call that `source` tells of.
+pub(crate) fn run_function(
+    func: Func,
+    inputs: &[&Arc<Array>],
+    goal: CompileFor,
+    source: &Source,
+) -> Result<Vec<Tensor>> {
+    let location = source.location.unwrap_or(std::panic::Location::caller());
     let arrays: Vec<&Array> = inputs.iter().map(|array| &***array).collect();
     let device = common_device(&arrays)?;
     cached(func, &device, goal)?.run(&arrays, location)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::DType;
+    use crate::host::HostArray;
+
+    #[test]
+    fn arguments_of_different_devices_are_refused() {
+        let on = |device: &Device| {
+            let host = HostArray::new(&[1.0f32], &[1]).unwrap();
+            let buffer = Array::from_host(host, "").on_device(device).unwrap();
+            let buffer = Arc::into_inner(buffer);
+            let aval = Aval::new(DType::F32, [1]);
+            buffer.map_or_else(|| panic!("the buffer is shared"), |b| Array::from_buffer(b, aval, device))
+        };
+        let (a, b) = (Device::another_cpu().unwrap(), Device::another_cpu().unwrap());
+        let (x, y) = (on(&a), on(&b));
+        assert!(common_device(&[&x, &x]).is_ok());
+        let error = common_device(&[&x, &y]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Device);
+        assert!(error.message().contains("different devices"), "{error}");
+    }
 }

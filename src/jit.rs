@@ -63,7 +63,7 @@ pub struct Jit<A, R, F> {
 struct Signature {
     avals: Vec<Aval>,
     structure: Structure,
-    /// The platform and position of the device, as printed.
+    /// The device, as printed.
     device: String,
 }
 
@@ -76,7 +76,8 @@ impl<A: Tree, R: Tree, F: Fn(A) -> R> Jit<A, R, F> {
     }
 
     /// Passes captured tensors to the program as arguments instead of compiling them into it as
-    /// constants: large weights then do not make the program large.
+    /// constants: large weights then do not make the program large. Which tensors they are is settled
+    /// when it is traced; weights that change from call to call must be an argument.
     #[must_use]
     pub fn captures_as_arguments(mut self) -> Self {
         self.captures = Captures::Params;
@@ -85,7 +86,8 @@ impl<A: Tree, R: Tree, F: Fn(A) -> R> Jit<A, R, F> {
 
     /// Donates arguments: their memory may be used for results of the same type, and they cannot
     /// be used after the call. `positions` count the parts of a tuple of arguments; a closure of
-    /// one argument has position 0. `donate_argnums` of `jax.jit`.
+    /// one argument has position 0. An argument that no result has the type of is left as it is.
+    /// `donate_argnums` of `jax.jit`.
     ///
     /// ```
     /// # use onetrace::prelude::*;
@@ -113,7 +115,7 @@ impl<A: Tree, R: Tree, F: Fn(A) -> R> Jit<A, R, F> {
         let location = std::panic::Location::caller();
         let arguments = arguments.borrow();
         if trace::is_tracing() {
-            let traced = self.trace(arguments)?;
+            let traced = self.trace(arguments).inspect_err(trace::keep_returned)?;
             let inputs = tree::leaves(arguments);
             return call::record_call(traced.func, &traced.captures, &inputs, &traced.output);
         }
@@ -191,7 +193,7 @@ impl<A: Tree, R: Tree, F: Fn(A) -> R> Jit<A, R, F> {
     fn donated_leaves(&self, arguments: &A) -> Result<Vec<usize>> {
         let leaves = tree::leaves_with_paths(arguments);
         let position = |path: &tree::Path| match path.keys().first() {
-            Some(Key::Index(index)) => *index,
+            Some(Key::Index(index)) if A::IS_TUPLE => *index,
             _ => 0,
         };
         for &wanted in &self.donated {

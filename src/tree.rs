@@ -61,8 +61,12 @@ pub enum Node<'a> {
     /// A tensor.
     Leaf(&'a Tensor),
     /// Data that is not traced (a size, a flag, an empty option). It is part of the tree's
-    /// structure: trees that differ in it are of different types to a compiled function.
+    /// structure: trees that differ in it are of different types to a compiled function. Values are
+    /// told apart by what `Debug` prints.
     Static(&'a dyn fmt::Debug),
+    /// A part of a container whose number of parts depends on its value, which is part of the
+    /// structure too.
+    Parts(usize),
 }
 
 /// A value built of tensors. Derive it for structs; see the [module](self).
@@ -89,6 +93,10 @@ pub enum Node<'a> {
             or mark the field that holds it `#[tree(static)]`"
 )]
 pub trait Tree: Clone {
+    /// Whether a function that takes such a tree takes several arguments: a tuple.
+    #[doc(hidden)]
+    const IS_TUPLE: bool = false;
+
     /// Calls `f` on every node, in order, with the node's path.
     fn visit<'a>(&'a self, path: &mut Path, f: &mut dyn FnMut(&Path, Node<'a>));
 
@@ -121,6 +129,7 @@ impl<T: Tree> Tree for Option<T> {
 
 impl<T: Tree> Tree for Vec<T> {
     fn visit<'a>(&'a self, path: &mut Path, f: &mut dyn FnMut(&Path, Node<'a>)) {
+        f(path, Node::Parts(self.len()));
         for (i, tree) in self.iter().enumerate() {
             path.with(Key::Index(i), |path| tree.visit(path, f));
         }
@@ -146,8 +155,12 @@ impl<T: Tree, const N: usize> Tree for [T; N] {
 
 impl<T: Tree> Tree for BTreeMap<String, T> {
     fn visit<'a>(&'a self, path: &mut Path, f: &mut dyn FnMut(&Path, Node<'a>)) {
+        f(path, Node::Parts(self.len()));
         for (name, tree) in self {
-            path.with(Key::Name(name.clone()), |path| tree.visit(path, f));
+            path.with(Key::Name(name.clone()), |path| {
+                f(path, Node::Parts(1));
+                tree.visit(path, f);
+            });
         }
     }
 
@@ -163,6 +176,8 @@ impl<T: Tree> Tree for BTreeMap<String, T> {
 macro_rules! tuple_trees {
     ($(($($T:ident $i:tt),*))*) => {$(
         impl<$($T: Tree),*> Tree for ($($T,)*) {
+            const IS_TUPLE: bool = true;
+
             #[allow(unused_variables, reason = "the empty tuple has no leaf to visit")]
             fn visit<'a>(&'a self, path: &mut Path, f: &mut dyn FnMut(&Path, Node<'a>)) {
                 $(path.with(Key::Index($i), |path| self.$i.visit(path, f));)*
@@ -233,7 +248,8 @@ pub fn unflatten<T: Tree>(template: &T, leaves: Vec<Tensor>) -> Result<T> {
     Err(Error::new(ErrorKind::Tree, message))
 }
 
-/// The structure of a tree: the paths of its leaves and its static data, without the tensors.
+/// The structure of a tree: the paths of its leaves, the sizes of its containers and its static
+/// data, without the tensors.
 ///
 /// Two trees of one Rust type can still differ in it, by the length of a `Vec` or a `None`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -246,6 +262,7 @@ pub fn structure<T: Tree>(tree: &T) -> Structure {
         let data = match node {
             Node::Leaf(_) => None,
             Node::Static(data) => Some(format!("{data:?}")),
+            Node::Parts(parts) => Some(parts.to_string()),
         };
         out.push((path.clone(), data));
     });

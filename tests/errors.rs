@@ -312,7 +312,7 @@ fn a_sequence_that_is_passed_as_features_and_time() {
         last.check(),
         Shape,
         expect![[r#"
-            GruCell: the input must have 3 features on its last axis, but it is f32[100]; scan goes over axis 0 of the sequence and hands the rest to the step: a sequence is (time, .., features), so transpose one that is (features, time)
+            GruCell: the input must have 3 features on its last axis, but it is f32[100]; if this is the step of a scan: it goes over axis 0 of the sequence and hands the rest to the step, so a sequence is (time, .., features); transpose one that is (features, time)
               at `let (last, _) = scan(|h, x| cell.step(h, x), zeros([4]), zeros([3, 100]));`
               in the scan at `let (last, _) = scan(|h, x| cell.step(h, x), zeros([4]), zeros([3, 100]));`"#]],
     );
@@ -321,7 +321,7 @@ fn a_sequence_that_is_passed_as_features_and_time() {
         forward.call(zeros([3, 100])),
         Shape,
         expect![[r#"
-            GruCell: the input must have 3 features on its last axis, but it is f32[100]; scan goes over axis 0 of the sequence and hands the rest to the step: a sequence is (time, .., features), so transpose one that is (features, time)
+            GruCell: the input must have 3 features on its last axis, but it is f32[100]; if this is the step of a scan: it goes over axis 0 of the sequence and hands the rest to the step, so a sequence is (time, .., features); transpose one that is (features, time)
               at `let forward = jit(|x: Tensor| scan(|h, x| cell.step(h, x), zeros([4]), x).0);`
               in the scan at `let forward = jit(|x: Tensor| scan(|h, x| cell.step(h, x), zeros([4]), x).0);`"#]],
     );

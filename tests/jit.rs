@@ -111,6 +111,43 @@ fn a_mistake_in_a_jitted_function_inside_a_trace_is_returned_there() {
 }
 
 #[test]
+fn a_panic_over_a_mistake_that_was_returned_is_that_mistake() {
+    let inner = jit(|x: Tensor| x + f32s(&[1.0, 2.0, 3.0]));
+    let outer = jit(|x: Tensor| inner.call(&x).unwrap());
+    let error = outer.call(f32s(&[1.0, 2.0])).unwrap_err();
+    assert!(error.message().starts_with("add: the shapes of f32[2] and f32[3]"), "{error}");
+}
+
+#[test]
+fn containers_without_leaves_tell_their_sizes_apart() {
+    let runs = Cell::new(0);
+    let count = |(sizes, names): (Vec<Vec<Tensor>>, BTreeMap<String, ()>)| {
+        runs.set(runs.get() + 1);
+        let size = sizes.len() + 10 * names.len();
+        Tensor::scalar(size as i32, DType::I32)
+    };
+    let count = jit(count);
+    let names = |names: &[&str]| names.iter().map(|name| (name.to_string(), ())).collect();
+    let mut call = |sizes: usize, keys: &[&str]| {
+        let arguments = (vec![Vec::new(); sizes], names(keys));
+        count.call(arguments).unwrap().item::<i32>().unwrap()
+    };
+    assert_eq!([call(1, &[]), call(2, &[]), call(2, &["a"]), call(1, &["b"])], [1, 2, 12, 11]);
+    assert_eq!([call(1, &["c"]), call(2, &["a"])], [11, 12]);
+    assert_eq!(runs.get(), 5, "one trace for each structure");
+}
+
+#[test]
+fn a_vector_is_one_argument_to_donate() {
+    let double = jit(|x: Vec<Tensor>| tree::map(&x, |leaf| leaf * 2.0)).donate(&[0]);
+    let x = vec![f32s(&[1.0]), f32s(&[2.0])];
+    double.call(&x).unwrap();
+    assert!(x.iter().all(|leaf| leaf.to_vec::<f32>().is_err()), "both were donated");
+    let error = jit(|x: Vec<Tensor>| x).donate(&[1]).call(vec![f32s(&[1.0]); 2]).unwrap_err();
+    assert!(error.message().contains("position 1"), "{error}");
+}
+
+#[test]
 fn captures_may_be_arguments() {
     let weights = f32s(&[1.25, 2.5]).named("weights");
     let run = |x: Tensor| {

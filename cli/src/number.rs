@@ -13,12 +13,15 @@ fn finite(text: &str) -> Result<f64, String> {
 
 /// A seed: any number that a signed 64-bit integer can hold.
 pub fn seed(text: &str) -> Result<i64, String> {
+    // An integer is taken as it is written, because not every one is a float.
+    if let Ok(seed) = text.parse() {
+        return Ok(seed);
+    }
     let value = finite(text)?;
     // 2^63 is the first float that is too large; the largest float below it is an integer.
     let limit = -(i64::MIN as f64);
     if (-limit..limit).contains(&value) {
-        // An integer is taken as it is written, because not every one is a float.
-        Ok(text.parse().unwrap_or(value as i64))
+        Ok(value as i64)
     } else {
         Err(format!("must be from {} to {}", i64::MIN, i64::MAX))
     }
@@ -60,23 +63,27 @@ pub struct Size {
     pub features: usize,
 }
 
-/// The size of a random sequence: at least one feature, and not more data than memory.
+/// The size of a random sequence: at least one feature, and not more data than memory holds, also
+/// in a single row.
 pub fn size(text: &str) -> Result<Size, String> {
     let parts = text.split_once('x');
-    let parsed = parts.and_then(|(t, d)| Some((t.parse().ok()?, d.parse().ok()?)));
-    let Some((time, features)) = parsed else {
+    let parsed =
+        parts.and_then(|(t, d)| Some(Size { time: t.parse().ok()?, features: d.parse().ok()? }));
+    let Some(size) = parsed else {
         return Err("must be time steps and features, such as 2048x32".to_owned());
     };
-    if features == 0 {
+    if size.features == 0 {
         return Err("must have at least one feature".to_owned());
     }
-    let (needed, memory) = (time.saturating_mul(features).saturating_mul(4), host_memory());
+    // A sequence of no steps still has a type, and parameters that are as large as a row of it.
+    let numbers = size.time.max(1).saturating_mul(size.features);
+    let (needed, memory) = (numbers.saturating_mul(size_of::<f32>()), host_memory());
     if needed > memory {
         return Err(format!(
             "is too large: {needed} bytes are needed, but this machine has {memory} bytes of memory"
         ));
     }
-    Ok(Size { time, features })
+    Ok(size)
 }
 
 #[cfg(test)]
@@ -95,6 +102,8 @@ mod tests {
     #[test]
     fn every_integer_seed_is_exact() {
         assert_eq!(seed("9007199254740993"), Ok(9_007_199_254_740_993));
+        assert_eq!(seed("9223372036854775807"), Ok(i64::MAX));
+        assert_eq!(seed("9223372036854775296"), Ok(9_223_372_036_854_775_296));
         assert_eq!(seed("-9223372036854775808"), Ok(i64::MIN));
         assert!(seed("9223372036854775808").is_err());
         assert!(seed("1e300").is_err());
@@ -109,8 +118,11 @@ mod tests {
     #[test]
     fn sizes_are_two_numbers() {
         assert_eq!(size("0x3"), Ok(Size { time: 0, features: 3 }));
-        for bad in ["3", "3x", "x3", "3x0", "3x-1", "3x4x5", "18446744073709551615x2"] {
+        for bad in ["3", "3x", "x3", "3x0", "3x-1", "3x4x5"] {
             assert!(size(bad).is_err(), "{bad}");
+        }
+        for large in ["18446744073709551615x2", "0x18446744073709551615", "0x4611686018427387904"] {
+            assert!(size(large).unwrap_err().starts_with("is too large: "), "{large}");
         }
     }
 }

@@ -116,7 +116,14 @@ impl Run {
             Ok::<_, Error>(cell)
         });
         let cell = cell.map_err(|error| match error.kind() {
-            ErrorKind::Argument => Failure::input("--hidden", reason(&error)),
+            ErrorKind::Argument => Failure::input(
+                "--hidden",
+                format_args!(
+                    "{} features of the state and {features} of the sequence are too many: {}",
+                    self.hidden,
+                    reason(&error)
+                ),
+            ),
             _ => error.into(),
         })?;
 

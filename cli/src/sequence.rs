@@ -40,7 +40,9 @@ impl Sequence {
     pub fn load(&self) -> Result<Tensor, Failure> {
         let Some(path) = &self.input else {
             let size = self.random.unwrap_or(Size { time: 0, features: 1 });
-            return Ok(random(size, self.input_seed));
+            let x = random(size, self.input_seed);
+            x.check().map_err(|error| Failure::input("--random", reason(&error)))?;
+            return Ok(x);
         };
         let refused = |why| Failure::input("--input", why);
         let x = io::read_npy(path).map_err(|error| refused(reason(&error).to_owned()))?;

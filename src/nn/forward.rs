@@ -1,5 +1,7 @@
 //! The problem this project began with, as a function.
 
+use std::ops::Range;
+
 use super::{GruCell, Rngs, RnnCell};
 use crate::aval::DType;
 use crate::error::{Error, Result};
@@ -29,6 +31,11 @@ use crate::tree;
 /// ```
 #[track_caller]
 pub fn scan_rnn_forward(seed: f64, x: &Tensor, hidden: f64, steps: f64) -> Result<Tensor> {
+    let location = std::panic::Location::caller();
+    forward(seed, x, hidden, steps).map_err(|error| error.at(location))
+}
+
+fn forward(seed: f64, x: &Tensor, hidden: f64, steps: f64) -> Result<Tensor> {
     x.check()?;
     let &[time, features] = x.shape() else {
         return Err(Error::shape(format!(
@@ -37,29 +44,34 @@ pub fn scan_rnn_forward(seed: f64, x: &Tensor, hidden: f64, steps: f64) -> Resul
         )));
     };
     if features == 0 {
-        let message =
-            format!("scan_rnn_forward: x must have at least one feature, but it is {}", x.aval());
-        return Err(Error::shape(message));
+        return Err(Error::shape(format!(
+            "scan_rnn_forward: x must have at least one feature, but it is {}",
+            x.aval(),
+        )));
     }
-    let seed = integer("seed", seed, i64::MIN as f64)? as i64;
-    let hidden = integer("hidden", hidden, 1.0)? as usize;
-    let steps = if steps == f64::INFINITY { time } else { integer("steps", steps, 0.0)? as usize };
+    // Floats from 2^63 on are no i64, and the limits here are floats: the upper one is excluded.
+    let seed = truncated("seed", seed, i64::MIN as f64..-(i64::MIN as f64))? as i64;
+    let size = truncated("hidden", hidden, 1.0..f64::INFINITY)? as usize;
+    let steps = match steps {
+        f64::INFINITY => time,
+        steps => truncated("steps", steps, 0.0..f64::INFINITY)? as usize,
+    };
 
-    let cell = GruCell::new(&mut Rngs::new(seed), features, hidden);
+    let cell = GruCell::new(&mut Rngs::new(seed), features, size);
     tree::check(&cell).map_err(|error| error.note(format!("for hidden = {hidden}")))?;
     let forward = jit(|x: Tensor| scan(|h, x| cell.step(h, x), cell.initial_carry(&[]), x).0);
     let x = x.astype(DType::F32).slice_in_dim(0..steps.min(time), 0);
     forward.call(&x)
 }
 
-/// `value` truncated towards zero, if it is a number of at least `least`.
-fn integer(name: &str, value: f64, least: f64) -> Result<f64> {
-    let truncated = value.trunc();
-    if truncated.is_finite() && truncated >= least {
-        return Ok(truncated);
+/// `value` truncated towards zero, which must lie in `range`.
+fn truncated(name: &str, value: f64, range: Range<f64>) -> Result<f64> {
+    if range.contains(&value.trunc()) {
+        return Ok(value.trunc());
     }
-    let limit = if least >= 0.0 { format!(" of at least {least}") } else { String::new() };
+    let Range { start, end } = range;
+    let end = if end.is_finite() { format!(" and below {end}") } else { String::new() };
     Err(Error::argument(format!(
-        "scan_rnn_forward: {name} must be a finite number{limit}, but it is {value}"
+        "scan_rnn_forward: {name} must be a finite number of at least {start}{end}, but it is {value}"
     )))
 }

@@ -178,6 +178,16 @@ pub fn orthogonal() -> Initializer {
 }
 
 impl Initializer {
+    /// How many times its own size making a parameter takes, at most.
+    pub(super) fn memory(&self) -> usize {
+        match self {
+            Initializer::Zeros | Initializer::Ones | Initializer::Constant(_) => 1,
+            // The numbers, in f64, are orthogonalised out of place.
+            Initializer::Orthogonal { .. } => 8,
+            _ => 2,
+        }
+    }
+
     /// Draws a parameter of this shape and dtype with a key, `u32[2]`.
     ///
     /// The random ones take a floating dtype. What more they ask of the shape is told at each. The

@@ -131,17 +131,14 @@ impl LinearConfig {
     /// Refuses a kernel that the memory of the machine does not hold while it is drawn.
     fn check_size(&self) -> Result<()> {
         let aval = Aval::new(self.param_dtype, [self.in_features, self.out_features]);
-        let (needed, memory) = (aval.byte_size().unwrap_or(usize::MAX), host_memory());
-        if needed <= memory / DRAWING {
+        let size = aval.byte_size().unwrap_or(usize::MAX);
+        let (needed, memory) = (size.saturating_mul(self.kernel_init.memory()), host_memory());
+        if needed <= memory {
             return Ok(());
         }
         Err(Error::argument(format!(
-            "Linear: a kernel of type {aval} takes {needed} bytes and, while it is drawn, {DRAWING} \
-             times as much, but this machine has {memory} bytes of memory"
+            "Linear: to draw a kernel of type {aval} takes up to {needed} bytes, but this machine has \
+             {memory} bytes of memory"
         )))
     }
 }
-
-/// How many times its own size drawing a kernel takes at most: an orthogonal one is computed in
-/// `f64` from a copy.
-const DRAWING: usize = 8;

@@ -65,8 +65,9 @@ fn with_features(what: &str, kernel: &Tensor, x: Tensor) -> Tensor {
         x.aval(),
     );
     if trace::in_loop_body() {
-        message += "; scan goes over axis 0 of the sequence and hands the rest to the step: a \
-                    sequence is (time, .., features), so transpose one that is (features, time)";
+        message += "; if this is the step of a scan: it goes over axis 0 of the sequence and hands \
+                    the rest to the step, so a sequence is (time, .., features); transpose one that \
+                    is (features, time)";
     }
     poison(Error::shape(message), &[&x])
 }

@@ -2,11 +2,9 @@
 //! those of `jax.nn`.
 
 use super::composed;
-use super::reduce::{or_poison, require};
+use super::domain::{Domain, require};
 use super::select::select;
-use super::unary::Domain;
 use crate::Tensor;
-use crate::trace::poison;
 
 /// Activation functions. They are element-wise and keep the shape and the dtype, which must be a
 /// floating one where nothing else is said. NaN stays NaN.

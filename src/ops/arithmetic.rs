@@ -4,9 +4,8 @@
 use super::binary::Operand;
 use super::broadcast::broadcast_shapes;
 use super::composed;
-use super::reduce::{or_poison, require};
+use super::domain::{Domain, require};
 use super::select::select;
-use super::unary::Domain;
 use crate::Tensor;
 use crate::aval::DType;
 use crate::error::{Error, Result};

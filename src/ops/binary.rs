@@ -8,7 +8,7 @@ use std::hash::{Hash, Hasher};
 use xla::XlaOp;
 
 use super::broadcast::broadcast_shapes;
-use super::unary::{Domain, result_dtype};
+use super::domain::{Domain, result_dtype};
 use super::{Operation, Text, inputs};
 use crate::Tensor;
 use crate::aval::{Aval, DType};
@@ -175,7 +175,7 @@ binary_operations! {
 
 impl Operation for Binary {
     fn infer(&self, avals: &[&Aval]) -> Result<Vec<Aval>> {
-        let [x, y] = inputs(avals)?;
+        let [x, y] = inputs(self, avals)?;
         let name = self.0.name;
         if x.dtype != y.dtype {
             return Err(Error::dtype(format!(

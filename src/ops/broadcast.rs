@@ -17,7 +17,7 @@ operation! {
 
 impl Operation for Broadcast {
     fn infer(&self, avals: &[&Aval]) -> Result<Vec<Aval>> {
-        let [x] = inputs(avals)?;
+        let [x] = inputs(self, avals)?;
         let increasing = self.axes.is_sorted_by(|a, b| a < b);
         let fits = |(&axis, &d): (&usize, &usize)| {
             self.shape.get(axis).is_some_and(|&wanted| d == wanted || d == 1)
@@ -43,7 +43,7 @@ operation! {
 
 impl Operation for Reshape {
     fn infer(&self, avals: &[&Aval]) -> Result<Vec<Aval>> {
-        let [x] = inputs(avals)?;
+        let [x] = inputs(self, avals)?;
         let reshaped = x.with_shape(self.shape.clone());
         if reshaped.size() != x.size() {
             return Err(Error::shape(format!(
@@ -68,7 +68,7 @@ operation! {
 
 impl Operation for Transpose {
     fn infer(&self, avals: &[&Aval]) -> Result<Vec<Aval>> {
-        let [x] = inputs(avals)?;
+        let [x] = inputs(self, avals)?;
         let mut sorted = self.permutation.clone();
         sorted.sort_unstable();
         if sorted.iter().copied().ne(0..x.rank()) {

@@ -3,14 +3,16 @@
 use xla::XlaOp;
 
 use super::Operation;
-use super::control::{prefixed, record_tree};
+use super::control::{prefixed, result_tree};
 use crate::aval::Aval;
 use crate::error::{Error, Result};
+use crate::execute;
 use crate::ir::Func;
 use crate::lower::Lowering;
 use crate::tensor::Tensor;
-use crate::trace::{self, Captures, Kind, record};
+use crate::trace::{self, Captures, Kind, record, scope};
 use crate::tree::{self, Tree};
+use crate::xla_ext::CompileFor;
 
 operation! {
     /// Calls a function.
@@ -62,8 +64,11 @@ pub(crate) fn composite<A: Tree, R: Tree>(name: &str, inputs: A, f: impl FnOnce(
         f(tree::unflatten(&inputs, tensors).expect("one tensor for each leaf"))
     });
     let result = outcome.result.map_err(|error| error.note(format!("in {name}")));
-    let prepared = tree::check(&inputs).and(result).map(|(function, captures)| {
-        (Call { function }.into(), [captures, tree::leaves(&inputs)].concat())
+    let source = scope::source(std::panic::Location::caller());
+    let results = tree::check(&inputs).and(result).and_then(|(function, captures)| {
+        let inputs = [captures, tree::leaves(&inputs)].concat();
+        let arrays: Result<Vec<_>> = inputs.iter().map(trace::concrete).collect();
+        execute::run_function(function, &arrays?, CompileFor::Latency, &source)
     });
-    record_tree(prepared, &outcome.output)
+    result_tree(results, &outcome.output)
 }

@@ -23,7 +23,7 @@ operation! {
 
 impl Operation for Constant {
     fn infer(&self, avals: &[&Aval]) -> Result<Vec<Aval>> {
-        let [] = inputs(avals)?;
+        let [] = inputs(self, avals)?;
         Ok(vec![self.value.aval.clone()])
     }
 

@@ -7,15 +7,19 @@ use crate::tensor::{Poison, Repr, Tensor};
 use crate::trace::{self, Captures, Kind, Outcome, poison, record};
 use crate::tree::{self, Path, Tree};
 
-/// A function that does not assign to variables outside of it.
+/// A function that does not assign to variables outside of it: one that can be cloned.
 ///
 /// The step of a loop is run once, when it is traced: what it assigned to a variable outside would
-/// be a value of every step and of none. Every closure that does not assign is `Pure`.
+/// be a value of every step and of none. A closure that assigns holds a unique borrow and so cannot
+/// be cloned. One that owns something that cannot be cloned is refused with it: let it borrow that.
+/// What goes through a `Cell` or a lock is not seen here; a tensor that leaves a trace in that way is
+/// reported when it is used.
 #[diagnostic::on_unimplemented(
     message = "a traced function cannot assign to a variable outside of it",
     label = "this closure assigns to a captured variable",
     note = "return the value instead: from a scan, in the carry to keep the last one, as a `y` to \
-            keep all of them"
+            keep all of them",
+    note = "a closure is refused, too, if it owns something that cannot be cloned: let it borrow that"
 )]
 pub trait Pure: Clone {}
 
@@ -34,7 +38,10 @@ pub(crate) fn trace_region<A: Tree, R: Tree>(
     template: &A,
     f: impl FnOnce(A) -> R,
 ) -> Outcome<R> {
-    let outcome = trace::trace(name, kind, Captures::Constants, params, |tensors| {
+    // A loop that runs at once is a program of its own: weights it captures are its arguments, so that
+    // the same loop with other weights is the same program.
+    let captures = if trace::is_tracing() { Captures::Constants } else { Captures::Params };
+    let outcome = trace::trace(name, kind, captures, params, |tensors| {
         f(tree::unflatten(template, tensors).expect("one tensor for each leaf"))
     });
     let (what, location) = call;
@@ -45,14 +52,23 @@ pub(crate) fn trace_region<A: Tree, R: Tree>(
     Outcome { result, ..outcome }
 }
 
-/// Records an operation whose outputs have the structure of `template`, or poisons them all: they
-/// then have its types too.
+/// Records an operation whose outputs have the structure of `template`, or poisons them all.
 #[track_caller]
 pub(crate) fn record_tree<R: Tree>(prepared: Result<(Op, Vec<Tensor>)>, template: &R) -> R {
     let outputs = tree::leaves(template).len();
     let results = match prepared {
-        Ok((op, inputs)) => record(op, &inputs.iter().collect::<Vec<_>>(), outputs),
-        Err(error) => vec![poison(error, &[]); outputs],
+        Ok((op, inputs)) => Ok(record(op, &inputs.iter().collect::<Vec<_>>(), outputs)),
+        Err(error) => Err(error),
+    };
+    result_tree(results, template)
+}
+
+/// The results in the structure of `template`. Those that are poisoned have its types too.
+#[track_caller]
+pub(crate) fn result_tree<R: Tree>(results: Result<Vec<Tensor>>, template: &R) -> R {
+    let results = match results {
+        Ok(results) => results,
+        Err(error) => vec![poison(error, &[]); tree::leaves(template).len()],
     };
     let mut results = results.into_iter();
     tree::map(template, |leaf| match results.next() {

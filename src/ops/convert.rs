@@ -18,7 +18,7 @@ operation! {
 
 impl Operation for Convert {
     fn infer(&self, avals: &[&Aval]) -> Result<Vec<Aval>> {
-        let [x] = inputs(avals)?;
+        let [x] = inputs(self, avals)?;
         Ok(vec![x.with_dtype(self.dtype)])
     }
 
@@ -39,7 +39,7 @@ operation! {
 
 impl Operation for Bitcast {
     fn infer(&self, avals: &[&Aval]) -> Result<Vec<Aval>> {
-        let [x] = inputs(avals)?;
+        let [x] = inputs(self, avals)?;
         if x.dtype.size() != self.dtype.size() {
             return Err(Error::dtype(format!(
                 "bitcast: the dtypes must have the same size, but {x} has {} bits an element and \

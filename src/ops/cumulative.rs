@@ -2,8 +2,8 @@
 
 use xla::{XlaBuilder, XlaOp};
 
-use super::reduce::{Fold, or_poison};
-use super::unary::Domain;
+use super::domain::Domain;
+use super::reduce::Fold;
 use super::{Operation, inputs, resolve_axis};
 use crate::Tensor;
 use crate::aval::{Aval, DType};
@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::ir::parse::Parser;
 use crate::ir::print::{Attribute, Printer};
 use crate::lower::{Lowering, dims};
-use crate::trace::{poison, record_one};
+use crate::trace::record_one;
 use crate::xla_ext;
 
 /// What a [`Cumulative`] folds with.
@@ -93,7 +93,7 @@ operation! {
 
 impl Operation for Cumulative {
     fn infer(&self, avals: &[&Aval]) -> Result<Vec<Aval>> {
-        let [x] = inputs(avals)?;
+        let [x] = inputs(self, avals)?;
         let name = self.kind.name();
         if self.axis >= x.rank() {
             return Err(Error::shape(format!(

@@ -23,7 +23,7 @@ operation! {
 
 impl Operation for Dot {
     fn infer(&self, avals: &[&Aval]) -> Result<Vec<Aval>> {
-        let [x, y] = inputs(avals)?;
+        let [x, y] = inputs(self, avals)?;
         if x.dtype != y.dtype {
             return Err(Error::dtype(format!(
                 "dot: the operands must have the same dtype, but they are {x} and {y}: convert one \

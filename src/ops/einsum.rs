@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::dot::Dot;
-use super::reduce::{Fold, fold, or_poison, total};
+use super::reduce::{Fold, fold, total};
 use super::select::select;
 use super::{composed, resolve_axis};
 use crate::Tensor;
@@ -455,8 +455,8 @@ impl Tensor {
     #[track_caller]
     pub fn tensordot(&self, rhs: &Tensor, axes: impl Into<TensordotAxes>) -> Tensor {
         let axes = axes.into();
-        let resolved = rhs.check().and_then(|()| axes.resolve(self.aval(), rhs.aval()));
-        let (lhs_contract, rhs_contract) = or_poison!(resolved, self);
+        let resolved = axes.resolve(self.aval(), rhs.aval());
+        let (lhs_contract, rhs_contract) = or_poison!(resolved, self, rhs);
         let (lhs_batch, rhs_batch) = (Vec::new(), Vec::new());
         record_one(Dot { lhs_contract, rhs_contract, lhs_batch, rhs_batch }, &[self, rhs])
     }

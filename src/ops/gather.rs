@@ -34,7 +34,7 @@ operation! {
 
 impl Operation for Gather {
     fn infer(&self, avals: &[&Aval]) -> Result<Vec<Aval>> {
-        let [x, indices] = inputs(avals)?;
+        let [x, indices] = inputs(self, avals)?;
         let Gather { offset_axes, collapsed_axes, start_index_map, slice_sizes } = self;
         let batch = check_indices("gather", x, indices, start_index_map)?;
         if slice_sizes.len() != x.rank() || slice_sizes.iter().zip(&x.shape).any(|(s, d)| s > d) {
@@ -140,7 +140,7 @@ operation! {
 
 impl Operation for Scatter {
     fn infer(&self, avals: &[&Aval]) -> Result<Vec<Aval>> {
-        let [x, indices, updates] = inputs(avals)?;
+        let [x, indices, updates] = inputs(self, avals)?;
         let batch = check_indices("scatter", x, indices, &self.scatter_axes)?;
         if x.dtype != updates.dtype {
             return Err(Error::dtype(format!(

@@ -18,7 +18,7 @@ operation! {
 
 impl Operation for Iota {
     fn infer(&self, avals: &[&Aval]) -> Result<Vec<Aval>> {
-        let [] = inputs(avals)?;
+        let [] = inputs(self, avals)?;
         let aval = Aval::new(self.dtype, self.shape.clone());
         if self.dtype == DType::Bool {
             return Err(Error::dtype(format!(

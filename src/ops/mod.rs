@@ -136,6 +136,17 @@ macro_rules! operations {
     };
 }
 
+/// The value of a `Result`; its error makes the method return a tensor poisoned with it, of the type
+/// of the first of the inputs.
+macro_rules! or_poison {
+    ($result:expr, $($input:expr),+) => {
+        match $result {
+            Ok(value) => value,
+            Err(error) => return $crate::trace::poison(error, &[$($input),+]),
+        }
+    };
+}
+
 pub(crate) mod activation;
 pub(crate) mod arithmetic;
 pub(crate) mod associative_scan;
@@ -148,6 +159,7 @@ pub(crate) mod constant;
 pub(crate) mod control;
 pub(crate) mod convert;
 pub(crate) mod cumulative;
+pub(crate) mod domain;
 pub(crate) mod dot;
 pub(crate) mod dynamic_slice;
 pub(crate) mod einsum;
@@ -203,11 +215,14 @@ pub(crate) fn composed<A: Tree, R: Tree>(name: &str, inputs: A, f: impl FnOnce(A
     library_scope(name, || call::composite(name, inputs, f))
 }
 
-/// The inputs of an operation that takes exactly `N` of them.
-pub(crate) fn inputs<'a, const N: usize>(inputs: &[&'a Aval]) -> Result<[&'a Aval; N]> {
+/// The inputs of `op`, which takes exactly `N` of them.
+pub(crate) fn inputs<'a, const N: usize>(
+    op: &impl Operation,
+    inputs: &[&'a Aval],
+) -> Result<[&'a Aval; N]> {
     inputs.try_into().map_err(|_| {
-        let given = inputs.len();
-        crate::Error::argument(format!("the operation takes {N} inputs, but {given} were given"))
+        let (name, given) = (op.name(), inputs.len());
+        crate::Error::argument(format!("{name}: the number of inputs must be {N}, but it is {given}"))
     })
 }
 

@@ -22,7 +22,7 @@ operation! {
 
 impl Operation for Pad {
     fn infer(&self, avals: &[&Aval]) -> Result<Vec<Aval>> {
-        let [x, value] = inputs(avals)?;
+        let [x, value] = inputs(self, avals)?;
         if x.dtype != value.dtype {
             return Err(Error::dtype(format!(
                 "pad: the value must have the dtype of the tensor, but they are {value} and {x}: \

@@ -3,8 +3,8 @@
 use xla::{XlaBuilder, XlaOp};
 
 use super::broadcast::Reshape;
+use super::domain::{Domain, require};
 use super::select::select;
-use super::unary::Domain;
 use super::{Operation, composed, inputs, resolve_axis};
 use crate::Tensor;
 use crate::aval::{Aval, DType, Shape};
@@ -94,7 +94,7 @@ operation! {
 
 impl Operation for Reduce {
     fn infer(&self, avals: &[&Aval]) -> Result<Vec<Aval>> {
-        let [x] = inputs(avals)?;
+        let [x] = inputs(self, avals)?;
         let name = self.kind.name();
         let in_range = self.axes.last().is_none_or(|&axis| axis < x.rank());
         if !self.axes.is_sorted_by(|a, b| a < b) || !in_range {
@@ -266,30 +266,6 @@ fn require_elements(name: &str, x: &Aval, axes: &[usize]) -> Result<()> {
         ))),
     }
 }
-
-/// An error if the dtype of the operand of `name` is not one of these.
-pub(super) fn require(name: &str, x: &Tensor, domain: Domain) -> Result<()> {
-    if domain.contains(x.dtype()) {
-        return Ok(());
-    }
-    Err(Error::dtype(format!(
-        "{name}: the operand must have {}, but it is {}; convert it with `astype`",
-        domain.describe(),
-        x.aval(),
-    )))
-}
-
-/// The value of a `Result`; its error makes the method return a poisoned tensor, unless the tensor
-/// `x` is one and has an earlier mistake to tell of.
-macro_rules! or_poison {
-    ($result:expr, $x:expr) => {
-        match $result {
-            Ok(value) => value,
-            Err(error) => return poison($x.check().err().unwrap_or(error), &[$x]),
-        }
-    };
-}
-pub(super) use or_poison;
 
 /// Reductions. Each takes [`Axes`]: one axis, several, or `..` for all, and [`keepdims`] of these.
 /// Without axes (`[]`) nothing is folded. All fail if an axis is out of range or named twice.
@@ -475,7 +451,7 @@ fn position_of(name: &str, x: &Tensor, kind: Fold, axes: &Axes) -> Tensor {
         let message = format!(
             "{name}: one axis must be named, or all of them with `..`, but the axes are {named:?}"
         );
-        return poison(x.check().err().unwrap_or(Error::argument(message)), &[x]);
+        return poison(Error::argument(message), &[x]);
     }
     let flat = x.aval().with_shape([x.size()]);
     let (aval, axis) = if axes.named.is_some() { (x.aval(), resolved[0]) } else { (&flat, 0) };

@@ -19,7 +19,7 @@ operation! {
 
 impl Operation for Select {
     fn infer(&self, avals: &[&Aval]) -> Result<Vec<Aval>> {
-        let [pred, on_true, on_false] = inputs(avals)?;
+        let [pred, on_true, on_false] = inputs(self, avals)?;
         if pred.dtype != DType::Bool {
             return Err(Error::dtype(format!(
                 "select: the condition must be bool, but it is {pred}; compare it with something"

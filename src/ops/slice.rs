@@ -22,7 +22,7 @@ operation! {
 
 impl Operation for Slice {
     fn infer(&self, avals: &[&Aval]) -> Result<Vec<Aval>> {
-        let [x] = inputs(avals)?;
+        let [x] = inputs(self, avals)?;
         let Slice { starts, limits, strides } = self;
         if [starts, limits, strides].iter().any(|list| list.len() != x.rank()) {
             return Err(Error::shape(format!(
@@ -72,7 +72,7 @@ operation! {
 
 impl Operation for Reverse {
     fn infer(&self, avals: &[&Aval]) -> Result<Vec<Aval>> {
-        let [x] = inputs(avals)?;
+        let [x] = inputs(self, avals)?;
         for (i, &axis) in self.axes.iter().enumerate() {
             if axis >= x.rank() || self.axes[..i].contains(&axis) {
                 return Err(Error::shape(format!(

@@ -2,7 +2,7 @@
 
 use xla::{XlaComputation, XlaOp};
 
-use super::reduce::{i32_size, or_poison};
+use super::reduce::i32_size;
 use super::{Operation, composed, inputs, resolve_axis};
 use crate::Tensor;
 use crate::aval::{Aval, DType};
@@ -95,7 +95,7 @@ operation! {
 
 impl Operation for TopK {
     fn infer(&self, avals: &[&Aval]) -> Result<Vec<Aval>> {
-        let [x] = inputs(avals)?;
+        let [x] = inputs(self, avals)?;
         let Some(&size) = x.shape.last() else {
             return Err(Error::shape(format!(
                 "top_k: the operand must have an axis, but it is {x}"
@@ -151,10 +151,7 @@ pub fn sort(operands: &[&Tensor], axis: isize, num_keys: usize) -> Vec<Tensor> {
     let rank = operands.first().map_or(0, |x| x.rank());
     match resolve_axis("sort", axis, rank) {
         Ok(axis) => record(Sort { axis, num_keys }, operands, operands.len()),
-        Err(error) => {
-            let earlier = operands.iter().find_map(|operand| operand.check().err());
-            vec![poison(earlier.unwrap_or(error), operands); operands.len().max(1)]
-        }
+        Err(error) => vec![poison(error, operands); operands.len().max(1)],
     }
 }
 

@@ -19,7 +19,7 @@ operation! {
 
 impl Operation for Threefry2x32 {
     fn infer(&self, avals: &[&Aval]) -> Result<Vec<Aval>> {
-        let words: [&Aval; 4] = inputs(avals)?;
+        let words: [&Aval; 4] = inputs(self, avals)?;
         let word = words[0];
         if word.dtype != DType::U32 || words.iter().any(|&aval| aval != word) {
             let list = words.map(ToString::to_string).join(", ");

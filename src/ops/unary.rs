@@ -4,6 +4,7 @@ use std::hash::{Hash, Hasher};
 
 use xla::XlaOp;
 
+use super::domain::{Domain, result_dtype};
 use super::{Operation, Text, inputs};
 use crate::Tensor;
 use crate::aval::{Aval, DType};
@@ -13,42 +14,6 @@ use crate::ir::print::Printer;
 use crate::lower::Lowering;
 use crate::trace::record_one;
 use crate::xla_ext;
-
-/// The dtypes that an element-wise operation takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Domain {
-    Any,
-    Float,
-    Number,
-    Int,
-    SignedNumber,
-    BoolOrInt,
-}
-
-impl Domain {
-    pub fn contains(self, dtype: DType) -> bool {
-        match self {
-            Domain::Any => true,
-            Domain::Float => dtype.is_float(),
-            Domain::Number => dtype != DType::Bool,
-            Domain::Int => dtype.is_int(),
-            Domain::SignedNumber => dtype.is_float() || dtype.is_signed_int(),
-            Domain::BoolOrInt => dtype == DType::Bool || dtype.is_int(),
-        }
-    }
-
-    /// For messages: which dtypes these are.
-    pub fn describe(self) -> &'static str {
-        match self {
-            Domain::Any => "any dtype",
-            Domain::Float => "a floating dtype",
-            Domain::Number => "a floating or integer dtype",
-            Domain::Int => "an integer dtype",
-            Domain::SignedNumber => "a floating or signed integer dtype",
-            Domain::BoolOrInt => "bool or an integer dtype",
-        }
-    }
-}
 
 /// What tells one of these operations from another.
 pub(crate) struct UnaryDef {
@@ -62,17 +27,6 @@ pub(crate) struct UnaryDef {
 /// An element-wise function of one tensor.
 #[derive(Clone, Copy)]
 pub(crate) struct Unary(&'static UnaryDef);
-
-/// The dtype of a result as a table gives it: nothing stands for that of the operands.
-macro_rules! result_dtype {
-    () => {
-        None
-    };
-    ($dtype:ident) => {
-        Some(DType::$dtype)
-    };
-}
-pub(super) use result_dtype;
 
 macro_rules! unary_operations {
     ($(
@@ -184,7 +138,7 @@ unary_operations! {
 
 impl Operation for Unary {
     fn infer(&self, avals: &[&Aval]) -> Result<Vec<Aval>> {
-        let [x] = inputs(avals)?;
+        let [x] = inputs(self, avals)?;
         if !self.0.domain.contains(x.dtype) {
             let (name, wanted) = (self.0.name, self.0.domain.describe());
             return Err(Error::dtype(format!(

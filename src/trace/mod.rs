@@ -68,7 +68,11 @@ struct Frame {
     captures: Vec<(Tensor, Param)>,
     /// The value that each captured tensor has here.
     captured: HashMap<Identity, Value>,
+    /// The first mistake that was made in the trace.
     error: Option<Error>,
+    /// A mistake that was returned to the closure as an `Err`. It is one of the trace only if the
+    /// closure panics over it.
+    returned: Option<Error>,
 }
 
 /// What makes two tensors the same value.
@@ -193,6 +197,7 @@ pub(crate) fn try_trace<R: Tree>(
         captures: Vec::new(),
         captured: HashMap::new(),
         error: None,
+        returned: None,
     };
     FRAMES.with_borrow_mut(|frames| frames.push(frame));
     // The frame must leave the stack even if `f` panics, so that the thread can trace again.
@@ -205,7 +210,8 @@ pub(crate) fn try_trace<R: Tree>(
         Ok(returned) => returned,
         Err(payload) => {
             let frame = FRAMES.with_borrow_mut(Vec::pop);
-            return Err(Panic { mistake: frame.and_then(|frame| frame.error), payload });
+            let mistake = frame.and_then(|frame| frame.error.or(frame.returned));
+            return Err(Panic { mistake, payload });
         }
     };
     let (frame, results) = FRAMES.with_borrow_mut(|frames| {
@@ -223,6 +229,15 @@ pub(crate) fn try_trace<R: Tree>(
         }
     };
     Ok(Outcome { output, result })
+}
+
+/// Keeps a mistake that is about to be returned to the closure of the innermost trace.
+pub(crate) fn keep_returned(error: &Error) {
+    FRAMES.with_borrow_mut(|frames| {
+        if let Some(frame) = frames.last_mut() {
+            frame.returned = Some(error.clone());
+        }
+    });
 }
 
 /// Records an operation of one output. The caller's caller is the place that errors name.

@@ -1,0 +1,64 @@
+//! The dtypes that operations take and give.
+
+use crate::Tensor;
+use crate::aval::DType;
+use crate::error::{Error, Result};
+
+/// A set of dtypes that an operation takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Domain {
+    Any,
+    Float,
+    Number,
+    Int,
+    SignedNumber,
+    BoolOrInt,
+}
+
+impl Domain {
+    pub fn contains(self, dtype: DType) -> bool {
+        match self {
+            Domain::Any => true,
+            Domain::Float => dtype.is_float(),
+            Domain::Number => dtype != DType::Bool,
+            Domain::Int => dtype.is_int(),
+            Domain::SignedNumber => dtype.is_float() || dtype.is_signed_int(),
+            Domain::BoolOrInt => dtype == DType::Bool || dtype.is_int(),
+        }
+    }
+
+    /// For messages: which dtypes these are.
+    pub fn describe(self) -> &'static str {
+        match self {
+            Domain::Any => "any dtype",
+            Domain::Float => "a floating dtype",
+            Domain::Number => "a floating or integer dtype",
+            Domain::Int => "an integer dtype",
+            Domain::SignedNumber => "a floating or signed integer dtype",
+            Domain::BoolOrInt => "bool or an integer dtype",
+        }
+    }
+}
+
+/// An error if the dtype of the operand of `name` is not one of these.
+pub(super) fn require(name: &str, x: &Tensor, domain: Domain) -> Result<()> {
+    if domain.contains(x.dtype()) {
+        return Ok(());
+    }
+    Err(Error::dtype(format!(
+        "{name}: the operand must have {}, but it is {}; convert it with `astype`",
+        domain.describe(),
+        x.aval(),
+    )))
+}
+
+/// The dtype of a result as a table gives it: nothing stands for that of the operands.
+macro_rules! result_dtype {
+    () => {
+        None
+    };
+    ($dtype:ident) => {
+        Some(DType::$dtype)
+    };
+}
+pub(super) use result_dtype;
