@@ -6,8 +6,7 @@ use std::fmt;
 
 /// The element type of a tensor.
 ///
-/// The names are NumPy's; the printed short forms (`f32`, `pred`-free `bool`, `i64`) are what the
-/// IR, error messages and shapes use.
+/// In the IR, in types and in messages they print in the short form, such as `bool`, `i64`, `f32`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
 pub enum DType {
     /// Booleans, one byte an element. HLO calls it `pred`.
@@ -31,7 +30,7 @@ pub enum DType {
 }
 
 impl DType {
-    /// Every dtype, in the order of promotion from narrow to wide.
+    /// Every dtype: `bool`, the integers and the floats, each from narrow to wide.
     pub const ALL: [DType; 9] = [
         DType::Bool,
         DType::U8,

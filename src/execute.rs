@@ -167,7 +167,10 @@ mod tests {
             let buffer = Array::from_host(host, "").on_device(device).unwrap();
             let buffer = Arc::into_inner(buffer);
             let aval = Aval::new(DType::F32, [1]);
-            buffer.map_or_else(|| panic!("the buffer is shared"), |b| Array::from_buffer(b, aval, device))
+            buffer.map_or_else(
+                || panic!("the buffer is shared"),
+                |b| Array::from_buffer(b, aval, device),
+            )
         };
         let (a, b) = (Device::another_cpu().unwrap(), Device::another_cpu().unwrap());
         let (x, y) = (on(&a), on(&b));

@@ -128,12 +128,13 @@ impl HostArray {
         )))
     }
 
-    /// Each element as the text of a number that reads back exactly.
-    pub fn element_texts(&self) -> Vec<String> {
+    /// The first elements, at most `limit`, each as the text of a number that reads back exactly.
+    pub fn element_texts(&self, limit: usize) -> Vec<String> {
         fn texts<T: Element>(bytes: &[u8], text: impl Fn(T) -> String) -> Vec<String> {
             T::from_bytes(bytes).into_iter().map(text).collect()
         }
-        let bytes = &self.bytes;
+        let shown = self.aval.size().min(limit) * self.aval.dtype.size();
+        let bytes = &self.bytes[..shown];
         macro_rules! floats {
             ($ty:ident as $wide:ident) => {
                 texts(bytes, |x: $ty| match x.to_bits() {

@@ -125,7 +125,9 @@ impl Lowering {
 
     fn tuple_parameter(&self, params: &[Aval]) -> Result<Vec<XlaOp>> {
         let shape = Shape::tuple(params.iter().map(xla_shape).collect());
-        untuple(&self.builder.parameter_s(0, &shape, "state")?, params.len())
+        let tuple = self.builder.parameter_s(0, &shape, "state")?;
+        self.some_op.get_or_init(|| tuple.clone());
+        untuple(&tuple, params.len())
     }
 
     /// A computation of one tuple of parameters that returns a tuple: what `while` and
@@ -207,6 +209,9 @@ pub(crate) fn lower(func: &Func, aliases: &[(usize, usize)]) -> Result<XlaComput
     for (i, (value, name)) in func.params().enumerate() {
         let name = if name.is_empty() { format!("p{i}") } else { parameter_name(name) };
         inputs.push(cx.builder.parameter_s(i as i64, &xla_shape(func.aval(value)), &name)?);
+    }
+    if let Some(op) = inputs.first() {
+        cx.some_op.get_or_init(|| op.clone());
     }
     let outputs = cx.inline(func, &inputs)?;
     let root = cx.builder.tuple(&outputs)?;

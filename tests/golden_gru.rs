@@ -1,4 +1,4 @@
-//! The main job against Flax: for 250 combinations of seed, sizes, length and direction, the
+//! The main job against Flax: for 253 combinations of seed, sizes, length and direction, the
 //! parameters that `nnx.GRUCell` draws and the final carry of its scan.
 
 mod common;

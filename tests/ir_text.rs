@@ -392,9 +392,9 @@ fn malformed_texts_are_refused_with_the_place() {
         func @f(%0: f32[2]) -> (f32[2]) {⏎  %1: f32[2] = sing %0⏎  return %1⏎}
             line 2, column 16: expected the name of an operation, found "sing %0"
         func @f(%0: f32[2]) -> (f32[2]) {⏎  %1: f32[2] = tanh %0 %0⏎  return %1⏎}
-            line 2, column 16: the operation takes 1 inputs, but 2 were given
+            line 2, column 16: tanh: the number of inputs must be 1, but it is 2
         func @f(%0: f32[2]) -> (f32[2]) {⏎  %1: f32[2] = tanh⏎  return %1⏎}
-            line 2, column 16: the operation takes 1 inputs, but 0 were given
+            line 2, column 16: tanh: the number of inputs must be 1, but it is 0
         func @f(%0: f32[2]) -> (f32[2]) {⏎  %1: f32[3] = tanh %0⏎  return %0⏎}
             line 2, column 3: expected outputs of type (f32[2]), found "%1: f32[3] = tanh %0"
         func @f(%0: f32[2]) -> (f32[2]) {⏎  %1: f32[2], %2: f32[2] = tanh %0⏎  return %1⏎}
@@ -402,7 +402,7 @@ fn malformed_texts_are_refused_with_the_place() {
         func @f(%0: f32[2]) -> (f32[2]) {⏎  %0: f32[2] = tanh %0⏎  return %0⏎}
             line 2, column 3: expected a value that is not defined before, found "%0: f32[2] = tanh %0"
         func @f(%0: f32[2]) -> (f32[2]) {⏎  %1: f32[2] = tanh {axis=1} %0⏎  return %1⏎}
-            line 2, column 16: the operation takes 1 inputs, but 0 were given
+            line 2, column 16: tanh: the number of inputs must be 1, but it is 0
         func @f(%0: f32[2]) -> (f32[2]) {⏎  %1: i32[] = constant {value=i32[](1.5), name=""}⏎  return %0⏎}
             line 2, column 37: expected an element of dtype i32, found "1.5), name=\"\"}"
         func @f(%0: f32[2]) -> (f32[2]) {⏎  %1: i32[2] = constant {value=i32[2](1), name=""}⏎  return %0⏎}

@@ -66,6 +66,56 @@ fn powers_by_multiplication() {
 }
 
 #[test]
+fn powers_of_integers_wrap_around_and_negative_ones_are_quotients() {
+    let exponents =
+        [0, 1, 2, 5, 31, 63, 64, 65, 100, 1 << 20, i32::MAX, -1, -2, -63, -64, i32::MIN];
+    let bases = [-3, -2, -1, 0, 1, 2, 3, 10, i32::MIN, i32::MAX];
+    let power = |x: i32, exponent: i32| match u32::try_from(exponent) {
+        Ok(exponent) => x.wrapping_pow(exponent),
+        Err(_) if x == 1 || x == -1 && exponent % 2 == 0 => 1,
+        Err(_) if x == -1 => -1,
+        Err(_) => 0,
+    };
+    let expected: Vec<i32> =
+        bases.iter().flat_map(|&x| exponents.map(|exponent| power(x, exponent))).collect();
+    let inputs =
+        [Tensor::new(&bases, [bases.len(), 1]), Tensor::new(&exponents, [exponents.len()])];
+    let (eager, jitted) = eager_and_jitted(&inputs, |xs| vec![xs[0].pow(&xs[1])]).unwrap();
+    assert_eq!(eager[0].to_vec::<i32>().unwrap(), expected);
+    assert_eq!(jitted[0].to_vec::<i32>().unwrap(), expected);
+    let wide = Tensor::new(&[3i64, -1, 2, -2, 0, 7], [6]);
+    let exponents = Tensor::new(&[39i64, i64::MAX, 62, 63, 1 << 40, -1], [6]);
+    let expected = [3i64.pow(39), -1, 1 << 62, i64::MIN, 0, 0];
+    assert_eq!(both_ways(&wide, |x| x.pow(&exponents)).to_vec::<i64>().unwrap(), expected);
+    let small = Tensor::new(&[0u8, 1, 2, 3, 255], [5]);
+    let powers = both_ways(&small, |x| x.pow(200)).to_vec::<u8>().unwrap();
+    assert_eq!(powers, [0u8, 1, 2, 3, 255].map(|x| x.wrapping_pow(200)));
+    let unsigned = Tensor::new(&[3u32, u32::MAX], [2]).pow(Tensor::new(&[20u32, u32::MAX], [2]));
+    assert_eq!(unsigned.to_vec::<u32>().unwrap(), [3u32.pow(20), u32::MAX]);
+}
+
+#[test]
+fn shifts_to_the_right_keep_the_sign_there_is() {
+    let signed = Tensor::new(&[i32::MIN, -8, -1, 0, 7], [5]);
+    let unsigned = Tensor::new(&[u32::MAX, 0x8000_0000, 8, 1, 0], [5]);
+    for bits in [0, 1, 3, 31] {
+        let expected: Vec<i32> =
+            signed.to_vec::<i32>().unwrap().iter().map(|x| x >> bits).collect();
+        assert_eq!(both_ways(&signed, |x| x >> bits).to_vec::<i32>().unwrap(), expected);
+        let expected: Vec<u32> =
+            unsigned.to_vec::<u32>().unwrap().iter().map(|x| x >> bits).collect();
+        assert_eq!(both_ways(&unsigned, |x| x >> bits).to_vec::<u32>().unwrap(), expected);
+    }
+    assert_eq!((&signed >> 32).to_vec::<i32>().unwrap(), [-1, -1, -1, 0, 0]);
+    assert_eq!((&unsigned >> 32).to_vec::<u32>().unwrap(), [0; 5]);
+    assert_eq!((-256 >> Tensor::new(&[1, 4], [2])).to_vec::<i32>().unwrap(), [-128, -16]);
+    let error = error_of(&(Tensor::ones([2], DType::F32) >> 1));
+    assert_eq!(error.kind(), ErrorKind::DType);
+    assert!(error.message().starts_with("shift_right"), "{error}");
+    assert_eq!(error.location().unwrap().file(), file!());
+}
+
+#[test]
 fn relu_of_every_dtype_of_numbers() {
     for dtype in DType::ALL.into_iter().filter(|&dtype| dtype != DType::Bool) {
         let x = Tensor::new(&[0, 1, 5], [3]).astype(dtype);

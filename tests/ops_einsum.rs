@@ -1,4 +1,4 @@
-//! `einsum` and `tensordot` against loops over all labels, and their mistakes.
+//! `einsum`, `tensordot` and `matmul` against loops over all labels, and their mistakes.
 
 mod common;
 
@@ -139,7 +139,7 @@ fn a_diagonal_ignores_what_is_beside_it() {
 fn mistakes_of_einsum_name_labels_and_sizes() {
     let f = |shape: &[usize]| Tensor::ones(shape, DType::F32);
     let (a, b, v) = (f(&[2, 3]), f(&[4, 5]), f(&[3]));
-    let cases: [(&str, &[&Tensor], ErrorKind, &str); 17] = [
+    let cases: [(&str, &[&Tensor], ErrorKind, &str); 18] = [
         (
             "ij,jk->ik",
             &[&a, &b],
@@ -175,6 +175,7 @@ fn mistakes_of_einsum_name_labels_and_sizes() {
         ("i1->i", &[&a], ErrorKind::Argument, "`1` is no label: a label is a letter"),
         ("ij->i->j", &[&a], ErrorKind::Argument, "`-` is no label"),
         ("i.j", &[&a], ErrorKind::Argument, "`.` is no label"),
+        ("…ij", &[&a], ErrorKind::Argument, "`…` is no label: a label is a letter, and `...`"),
         ("......ij", &[&a], ErrorKind::Argument, "a term holds `...` at most once"),
         (
             "i,i",
@@ -211,6 +212,56 @@ fn tensordot_with_pairs_of_any_sign() {
     assert_close(&x.tensordot(&y, 1), &Tensor::new(&values, shape), EXACT);
     let (values, shape) = by_loops("abc,xyz->abcxyz", &operands);
     assert_close(&x.tensordot(&y, 0), &Tensor::new(&values, shape), EXACT);
+}
+
+#[test]
+fn matmul_of_matrices_vectors_and_batches() {
+    // In full, and whether an operand is repeated: one right matrix for a whole batch is not.
+    let cases: [(&str, [&[usize]; 2], bool); 9] = [
+        ("mk,kn->mn", [&[2, 3], &[3, 4]], false),
+        ("btk,kn->btn", [&[2, 5, 3], &[3, 4]], false),
+        ("abtk,kn->abtn", [&[2, 1, 5, 3], &[3, 4]], false),
+        ("btk,k->bt", [&[2, 5, 3], &[3]], false),
+        ("k,kn->n", [&[3], &[3, 4]], false),
+        ("k,bkn->bn", [&[3], &[2, 3, 4]], false),
+        ("bmk,bkn->bmn", [&[2, 5, 3], &[2, 3, 4]], false),
+        ("mk,bkn->bmn", [&[5, 3], &[2, 3, 4]], true),
+        ("abmk,bkn->abmn", [&[2, 1, 5, 3], &[6, 3, 4]], true),
+    ];
+    for (labels, shapes, repeated) in cases {
+        let operands = operands(&shapes);
+        let tensors: Vec<Tensor> =
+            operands.iter().map(|(x, shape)| Tensor::new(x, shape)).collect();
+        let (values, shape) = by_loops(labels, &operands);
+        let expected = Tensor::new(&values, shape);
+        let f = |xs: &[Tensor]| vec![xs[0].matmul(&xs[1])];
+        let (eager, jitted) = eager_and_jitted(&tensors, f).unwrap();
+        common::assert_close_in(labels, &eager[0], &expected, EXACT);
+        common::assert_close_in(labels, &jitted[0], &expected, EXACT);
+        let lowered = jit(|xs: Vec<Tensor>| xs[0].matmul(&xs[1])).lower(tensors).unwrap();
+        let names: Vec<&str> = lowered.func().equations().iter().map(|e| e.name()).collect();
+        assert_eq!(names.contains(&"broadcast"), repeated, "{labels}: {names:?}");
+    }
+}
+
+#[test]
+fn mistakes_of_matmul() {
+    let f = |shape: &[usize]| Tensor::ones(shape, DType::F32);
+    let cases: [(Tensor, &str); 5] = [
+        (f(&[]).matmul(&f(&[3])), "matmul: the operands must have an axis"),
+        (f(&[2, 5, 3]).matmul(&f(&[4, 2])), "dot: the contracted axes of f32[2,5,3] and f32[4,2]"),
+        (
+            f(&[2, 5, 3]).matmul(&f(&[4])),
+            "dot: the contracted axes of f32[2,5,3] and f32[4] differ",
+        ),
+        (f(&[2, 5, 3]).matmul(&f(&[4, 3, 2])), "matmul: the shapes of f32[2] and f32[4] cannot be"),
+        (f(&[2, 3]).matmul(&f(&[3, 2]).astype(DType::F64)), "dot: the operands must have the same"),
+    ];
+    for (tensor, message) in cases {
+        let error = error_of(&tensor);
+        assert!(error.message().starts_with(message), "{error}");
+        assert_eq!(error.location().unwrap().file(), file!(), "{error}");
+    }
 }
 
 #[test]

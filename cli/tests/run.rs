@@ -494,6 +494,11 @@ fn help() {
 
                   [default: 1]
 
+              --repeat <N>
+                  Run the loop N times, and report the median as the time of a run
+
+                  [default: 1]
+
               --device <D>
                   The device that runs the loop
 

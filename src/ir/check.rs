@@ -7,8 +7,7 @@
 //! 3. the results are defined;
 //! 4. the same holds for every region.
 //!
-//! Every function that the tracer, a pass or the parser makes passes it (checked after each in
-//! debug builds).
+//! Every function that the tracer or the parser makes is well formed; debug builds check each.
 
 use super::{Func, Value};
 use crate::aval::Aval;
@@ -154,7 +153,7 @@ mod tests {
         let found = violations(|f| f.equations[0].inputs[0] = value(1));
         assert!(found.starts_with("func @f: equation 0 (tanh): tanh: the operand must"), "{found}");
         let found = violations(|f| f.equations[0].inputs.clear());
-        assert!(found.starts_with("func @f: equation 0 (tanh): the operation takes 1"), "{found}");
+        assert!(found.starts_with("func @f: equation 0 (tanh): tanh: the number of"), "{found}");
     }
 
     #[test]

@@ -5,7 +5,7 @@
 
 use std::hash::{Hash, Hasher};
 
-use xla::XlaOp;
+use xla::{ElementType, XlaOp};
 
 use super::broadcast::broadcast_shapes;
 use super::domain::{Domain, result_dtype};
@@ -137,13 +137,19 @@ binary_operations! {
     div: Number = |x, y| Ok(x.div_(y)?);
     /// The remainder with the sign of the dividend, as `lax.rem`. Also `%`.
     rem: Number = |x, y| Ok(x.rem_(y)?);
-    /// `self` to the power of `rhs`.
-    pow: Number = |x, y| Ok(x.pow(y)?);
+    /// `self` to the power of `rhs`. Floats and integers.
+    ///
+    /// Zero to the power of zero is one, and a negative float to the power of what is no whole
+    /// number is NaN. Powers of integers wrap around, as products do. An integer to a negative power
+    /// is what `1 / x` is, rounded towards zero: 0, unless `x` is 1 or -1 (zero too gives 0). For a
+    /// power that is known when the program is written, see [`powi`](Tensor::powi).
+    pow: Number = power;
     /// The larger one; NaN if either is.
     maximum: Any = |x, y| Ok(x.max(y)?);
     /// The smaller one; NaN if either is.
     minimum: Any = |x, y| Ok(x.min(y)?);
-    /// The angle of the point (`rhs`, `self`) in radians. Floats.
+    /// The angle of the point (`rhs`, `self`), which are its x and y, in radians: from -π to π, and
+    /// 0 at the origin. Floats; fails for other dtypes.
     atan2: Float = |x, y| Ok(x.atan2(y)?);
     /// The next number after `self` in the direction of `rhs`. Floats.
     nextafter: Float = |x, y| xla_ext::binary("nextafter", x, y);
@@ -171,6 +177,59 @@ binary_operations! {
     gt: Any -> Bool = |x, y| Ok(x.gt(y)?);
     /// Whether `self` is greater or equal. The result is `bool`.
     ge: Any -> Bool = |x, y| Ok(x.ge(y)?);
+}
+
+/// The power. That of integers is made of products here: XLA's looks at six bits of the exponent,
+/// so that 0 to the power of 64 is 1, and what it makes of negative exponents depends on how it
+/// compiles.
+fn power(x: &XlaOp, y: &XlaOp) -> Result<XlaOp> {
+    let ty = x.ty()?.element_type()?;
+    let bits = match ty {
+        ElementType::U8 => 8,
+        ElementType::U32 | ElementType::S32 => 32,
+        ElementType::S64 => 64,
+        _ => return Ok(x.pow(y)?),
+    };
+    let (zero, one) = (x.zeros_like()?, x.zeros_like()?.add_(&x.builder().one(ty)?)?);
+    let (mut result, mut square, mut left) = (one.clone(), x.clone(), y.clone());
+    for bit in 0..bits {
+        let odd = left.and(&one)?.eq(&one)?;
+        result = odd.select(&result.mul_(&square)?, &result)?;
+        if bit + 1 < bits {
+            square = square.mul_(&square)?;
+            left = xla_ext::binary("shift_right_logical", &left, &one)?;
+        }
+    }
+    if matches!(ty, ElementType::U8 | ElementType::U32) {
+        return Ok(result);
+    }
+    // What was computed for a negative exponent has the right sign, if it is 1 or -1.
+    let vanishes = y.lt(&zero)?.and(&x.abs()?.ne(&one)?)?;
+    Ok(vanishes.select(&zero, &result)?)
+}
+
+/// Shifts.
+impl Tensor {
+    /// The bits moved right: copies of the sign come in for signed integers, and zeros for unsigned
+    /// ones, as in Rust; `jnp.right_shift`. Also `>>`.
+    ///
+    /// Where `rhs` is not less than the number of bits, only copies of the sign or zeros are left.
+    /// Shapes are broadcast, and the dtypes must be the same; fails if they are not integers.
+    ///
+    /// ```
+    /// # use onetrace::prelude::*;
+    /// assert_eq!((Tensor::scalar(-8, DType::I32) >> 1).item::<i32>()?, -4);
+    /// assert_eq!((Tensor::scalar(0xFFFF_FFF8u32, DType::U32) >> 1).item::<u32>()?, 0x7FFF_FFFC);
+    /// # Ok::<(), onetrace::Error>(())
+    /// ```
+    #[doc(alias = "right_shift")]
+    #[track_caller]
+    pub fn shift_right(&self, rhs: impl Operand) -> Tensor {
+        match self.dtype().is_signed_int() {
+            true => self.shift_right_arithmetic(rhs),
+            false => self.shift_right_logical(rhs),
+        }
+    }
 }
 
 impl Operation for Binary {
@@ -286,4 +345,5 @@ operators! {
     BitOr::bitor = logical_or;
     BitXor::bitxor = logical_xor;
     Shl::shl = shift_left;
+    Shr::shr = shift_right;
 }

@@ -151,9 +151,18 @@ impl Tensor {
         }
     }
 
-    /// The axes in the order that `permutation` names them; `jnp.transpose`.
+    /// The axes in the order that `permutation` names them; `jnp.transpose`. Axis `i` of the result
+    /// is axis `permutation[i]` of the tensor. See [`t`](Tensor::t) for the reverse order.
     ///
-    /// Fails if it is not a permutation of the axes. Negative axes count from the back.
+    /// Fails if an axis is out of range, or not every axis is named once. Negative axes count from
+    /// the back.
+    ///
+    /// ```
+    /// # use onetrace::prelude::*;
+    /// let x = Tensor::zeros([2, 3, 4], DType::F32);
+    /// assert_eq!(x.transpose([0, 2, 1]).shape(), [2, 4, 3]);
+    /// assert_eq!(x.t().shape(), [4, 3, 2]);
+    /// ```
     #[track_caller]
     pub fn transpose(&self, permutation: impl AsRef<[isize]>) -> Tensor {
         let axes = permutation.as_ref().iter();
@@ -181,7 +190,7 @@ fn resolve_shape(aval: &Aval, shape: &[isize]) -> Result<Shape> {
             "reshape: sizes must not be negative, and one of them may be -1, but the shape is {shape:?}"
         )));
     }
-    if unknown == 1 && (known == 0 || aval.size() % known != 0) {
+    if unknown == 1 && (known == 0 || !aval.size().is_multiple_of(known)) {
         return Err(Error::shape(format!(
             "reshape: the {} elements of {aval} cannot be divided by the other sizes of {shape:?}",
             aval.size(),

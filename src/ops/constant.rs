@@ -44,7 +44,7 @@ impl Attribute for Arc<HostArray> {
         if self.aval.size() > LARGE_CONSTANT && !printer.options.full_constants {
             printer.push("...");
         } else {
-            printer.list(self.element_texts(), |p, text| p.push(text));
+            printer.list(self.element_texts(self.aval.size()), |p, text| p.push(text));
         }
         printer.push(")");
     }

@@ -92,7 +92,8 @@ impl Tensor {
     /// The dot product as `jnp.dot`: the sum of products over the last axis of `self` and the last
     /// but one of `rhs` (its only one, if it is a vector). With a scalar, the product.
     ///
-    /// Shapes `[.., k] · [.., k, n] -> [.., .., n]`; dtypes must be the same.
+    /// Shapes `[.., k] · [.., k, n] -> [.., .., n]`. Fails if the sizes of the contracted axes or
+    /// the dtypes differ.
     ///
     /// ```
     /// # use onetrace::prelude::*;
@@ -111,7 +112,18 @@ impl Tensor {
     }
 
     /// The matrix product as `jnp.matmul`: the last two axes are matrices, those before them are
-    /// batch axes and are broadcast; a vector stands for a matrix of one row or column.
+    /// batch axes and are broadcast; a vector stands for a matrix of one row or column, and that
+    /// axis is not in the result.
+    ///
+    /// Shapes `[.., m, k] @ [.., k, n] -> [.., m, n]`, with a vector `[k] @ [.., k, n] -> [.., n]`
+    /// and `[.., m, k] @ [k] -> [.., m]`. Fails if an operand is a scalar, if the sizes `k` or the
+    /// dtypes differ, or if the batch axes cannot be broadcast together.
+    ///
+    /// ```
+    /// # use onetrace::prelude::*;
+    /// let (x, w) = (Tensor::ones([8, 5, 3], DType::F32), Tensor::ones([3, 4], DType::F32));
+    /// assert_eq!(x.matmul(&w).shape(), [8, 5, 4]);
+    /// ```
     #[track_caller]
     pub fn matmul(&self, rhs: &Tensor) -> Tensor {
         if self.rank() == 0 || rhs.rank() == 0 {
@@ -122,7 +134,8 @@ impl Tensor {
             );
             return poison(Error::shape(message), &[self, rhs]);
         }
-        if self.rank() <= 2 && rhs.rank() <= 2 || rhs.rank() == 1 {
+        // One matrix serves all of the batch: to repeat it would take memory and time for nothing.
+        if rhs.rank() <= 2 {
             return self.dot(rhs);
         }
         if self.rank() == 1 {
@@ -146,7 +159,17 @@ impl Tensor {
     /// The general dot product, `lax.dot_general`: sums products over the axes `contract` (those of
     /// `self`, those of `rhs`), separately for each index of the axes `batch`.
     ///
-    /// The axes of the result are the batch axes, the other axes of `self`, and those of `rhs`.
+    /// The axes of the result are the batch axes, the other axes of `self`, and those of `rhs`. Axes
+    /// are counted from the front, and paired in the order in which they are named.
+    ///
+    /// Fails if an axis is out of range or named twice, if there are not as many of the one operand
+    /// as of the other or their sizes differ, or if the dtypes do.
+    ///
+    /// ```
+    /// # use onetrace::prelude::*;
+    /// let (x, y) = (Tensor::ones([8, 5, 3], DType::F32), Tensor::ones([8, 4, 3], DType::F32));
+    /// assert_eq!(x.dot_general(&y, (&[2], &[2]), (&[0], &[0])).shape(), [8, 5, 4]);
+    /// ```
     #[track_caller]
     pub fn dot_general(
         &self,

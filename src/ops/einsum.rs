@@ -39,6 +39,9 @@ struct Plan {
 impl Plan {
     fn new(subscripts: &str, avals: &[&Aval]) -> Result<Plan> {
         let text: String = subscripts.chars().filter(|c| !c.is_whitespace()).collect();
+        if text.contains(ELLIPSIS) {
+            return Err(no_label(ELLIPSIS));
+        }
         let text = text.replace("...", &ELLIPSIS.to_string());
         let (inputs, output) = match text.split_once("->") {
             Some((inputs, output)) => (inputs, Some(labels(output)?)),
@@ -94,14 +97,18 @@ impl Plan {
 fn labels(term: &str) -> Result<Vec<char>> {
     let labels: Vec<char> = term.chars().collect();
     if let Some(other) = labels.iter().find(|&&c| c != ELLIPSIS && !c.is_ascii_alphabetic()) {
-        return Err(Error::argument(format!(
-            "`{other}` is no label: a label is a letter, and `...` stands for any number of axes"
-        )));
+        return Err(no_label(*other));
     }
     if labels.iter().filter(|&&c| c == ELLIPSIS).count() > 1 {
         return Err(Error::argument("a term holds `...` at most once"));
     }
     Ok(labels)
+}
+
+fn no_label(c: char) -> Error {
+    Error::argument(format!(
+        "`{c}` is no label: a label is a letter, and `...` (three dots) stands for any number of axes"
+    ))
 }
 
 /// A label for each axis of an operand, and the number of axes for which `...` stands.

@@ -222,7 +222,9 @@ pub(crate) fn inputs<'a, const N: usize>(
 ) -> Result<[&'a Aval; N]> {
     inputs.try_into().map_err(|_| {
         let (name, given) = (op.name(), inputs.len());
-        crate::Error::argument(format!("{name}: the number of inputs must be {N}, but it is {given}"))
+        crate::Error::argument(format!(
+            "{name}: the number of inputs must be {N}, but it is {given}"
+        ))
     })
 }
 

@@ -340,8 +340,10 @@ fn lift(frames: &mut [Frame], tensor: &Tensor) -> Result<Value> {
             if frame.captures_as == Captures::Constants || array.id() >= frame.first_array =>
         {
             let op = Constant { value: array.to_host()?, name: array.name().to_owned() };
-            let aval = tensor.aval().clone();
-            frame.builder.equation(op.into(), Vec::new(), vec![aval], Source::default())[0]
+            // A parameter of a model shows its name in the HLO, as if it were in a scope of that name.
+            let scope = (!array.name().is_empty()).then(|| array.name().into());
+            let (aval, source) = (tensor.aval().clone(), Source { location: None, scope });
+            frame.builder.equation(op.into(), Vec::new(), vec![aval], source)[0]
         }
         _ => {
             let value = frame.builder.param(tensor.aval().clone());

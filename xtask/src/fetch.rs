@@ -156,7 +156,7 @@ fn version(line: &str) -> (u32, u32) {
 }
 
 /// pip says at the end what went wrong, after many retries.
-fn last_lines(log: &str) -> String {
+pub fn last_lines(log: &str) -> String {
     let lines: Vec<_> = log.lines().filter(|line| !line.trim().is_empty()).collect();
     let shown: Vec<_> =
         lines[lines.len().saturating_sub(4)..].iter().map(|l| format!("  {l}")).collect();

@@ -8,6 +8,7 @@ mod hash;
 mod places;
 mod preflight;
 mod progress;
+mod python;
 mod runs;
 mod setup;
 mod shim;
@@ -51,6 +52,23 @@ enum Command {
     },
     /// Set up, then run everything that must pass: format, lints, documentation, tests, examples.
     Test,
+    /// Set up, then compare the speed of onetrace with that of JAX and Flax.
+    ///
+    /// JAX and Flax go into a private Python environment in the cache. The times go to
+    /// bench/results.json and a table to bench/results.md and standard output. It takes several
+    /// minutes, in which the machine should do nothing else.
+    Bench(BenchArgs),
+}
+
+/// How the comparison is made.
+#[derive(Args)]
+struct BenchArgs {
+    /// The Python that JAX is installed for, 3.11 or later
+    #[arg(long, value_name = "COMMAND", default_value = "python3")]
+    python: String,
+    /// One round of everything, to see that it works; its results go to target/bench
+    #[arg(long)]
+    quick: bool,
 }
 
 /// Where set-up takes XLA from and where it puts it.
@@ -76,6 +94,7 @@ fn main() -> ExitCode {
         Command::Env { dir, cargo } => environment::print(dir, cargo),
         Command::Demo { arguments } => runs::demo(&arguments),
         Command::Test => runs::test(),
+        Command::Bench(args) => runs::bench(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -2,11 +2,14 @@
 
 use std::env;
 use std::fs;
+use std::iter;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::{SetupArgs, places, setup};
+use crate::python::Python;
+use crate::{BenchArgs, SetupArgs, places, setup};
 
 /// The main job: a GRU over 2,048 steps.
 const DEMO: &str = "run --release --package onetrace-cli --bin onetrace -- run \
@@ -34,6 +37,33 @@ pub fn test() -> Result<()> {
     }
     eprintln!("\nAll passed.");
     Ok(())
+}
+
+/// `cargo xtask bench`.
+pub fn bench(args: &BenchArgs) -> Result<()> {
+    let python = Python::find(&args.python)?;
+    setup::run(&SetupArgs::default())?;
+    let root = places::root();
+    let requirements = root.join("tests/golden/requirements.txt");
+    let interpreter = python.environment(&requirements, &places::cache()?)?;
+    run(&mut cargo("build --release --package onetrace-cli --bin onetrace"))?;
+
+    let target = target()?;
+    let results = if args.quick { target.join("bench") } else { root.join("bench") };
+    let mut figures = Command::new(interpreter);
+    // Only what is in the environment counts.
+    figures.arg("-I").arg("bench/figures.py").args(args.quick.then_some("--quick"));
+    figures.arg(target.join("release/onetrace")).arg(results.join("results.json"));
+    run(figures.current_dir(root))
+}
+
+/// Cargo's target directory, in which this program lies under the name of its profile.
+fn target() -> Result<PathBuf> {
+    let program = env::current_exe().context("cannot tell where this program is")?;
+    match program.ancestors().nth(2) {
+        Some(target) => Ok(target.to_owned()),
+        None => bail!("{} is not in a target directory of cargo", program.display()),
+    }
 }
 
 fn step(heading: &str, command: &mut Command) -> Result<()> {
@@ -65,9 +95,10 @@ fn cargo(arguments: &str) -> Command {
 }
 
 fn run(command: &mut Command) -> Result<()> {
-    let shown: Vec<_> =
-        command.get_args().map(|argument| argument.to_string_lossy().into_owned()).collect();
-    let shown = format!("cargo {}", shown.join(" "));
+    let program = Path::new(command.get_program()).file_name().unwrap_or_default();
+    let words = iter::once(program).chain(command.get_args());
+    let shown: Vec<_> = words.map(|word| word.to_string_lossy()).collect();
+    let shown = shown.join(" ");
     eprintln!("    {shown}");
     let status = command.status().with_context(|| format!("cannot start `{shown}`"))?;
     if !status.success() {

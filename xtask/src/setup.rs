@@ -97,12 +97,7 @@ impl Setup {
         if self.finished(&stamp) {
             return Ok(());
         }
-        // Only the holder of the lock has partial files: these are of a run that broke off.
-        let partial = self.cache.join("partial");
-        if partial.exists() {
-            fs::remove_dir_all(&partial).context("cannot write the cache")?;
-        }
-        fs::create_dir_all(&partial).context("cannot write the cache")?;
+        let partial = empty_partial(&self.cache)?;
 
         let assembly = Assembly::begin(&self.target)?;
         match &self.archive {
@@ -220,13 +215,24 @@ struct Given<'a> {
 }
 
 /// Two checkouts may be set up at once, from one cache.
-fn lock(cache: &Path) -> Result<File> {
+pub fn lock(cache: &Path) -> Result<File> {
     let lock = File::create(cache.join("lock")).context("cannot write the cache")?;
     if lock.try_lock().is_err() {
         eprintln!("waiting for another set-up to finish ...");
         lock.lock().context("cannot lock the cache")?;
     }
     Ok(lock)
+}
+
+/// The directory for what is not whole yet, empty. Only the holder of the lock has one: what is there
+/// is of a run that broke off.
+pub fn empty_partial(cache: &Path) -> Result<PathBuf> {
+    let partial = cache.join("partial");
+    if partial.exists() {
+        fs::remove_dir_all(&partial).context("cannot write the cache")?;
+    }
+    fs::create_dir_all(&partial).context("cannot write the cache")?;
+    Ok(partial)
 }
 
 fn write_clang(bin: &Path) -> std::io::Result<()> {

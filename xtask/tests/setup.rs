@@ -1,4 +1,4 @@
-//! What `cargo xtask setup` and `env` say when something is wrong. Nothing here downloads.
+//! What `cargo xtask setup`, `env` and `bench` say when something is wrong. Nothing here downloads.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -210,6 +210,18 @@ fn an_extension_of_the_users_own_is_left_alone() {
 
     let said = failure(setup(&["--from-archive", "xla.tar.gz"]));
     assert_says(&said, &["builds would use that", "--dir"]);
+}
+
+#[test]
+fn a_python_without_what_the_reference_needs() {
+    let machine = Machine::with(&["sh"]);
+    let bench = |more: &[&str]| failure(machine.xtask(&["bench"]).args(more).output().unwrap());
+    assert_says(&bench(&[]), &["Python 3.11 or later, but `python3` does not run", "--python"]);
+    machine.program("python3", "echo 3 8 of the test");
+    assert_says(&bench(&[]), &["Python 3.11 or later, but `python3` is 3.8"]);
+    machine.program("python3.13", "[ \"$1\" = -c ] && echo 3 13 of the test");
+    assert_says(&bench(&["--python", "python3.13"]), &["but `python3.13 -m pip` does not run"]);
+    assert!(!machine.path("cache").exists(), "nothing is made");
 }
 
 #[test]
