@@ -169,7 +169,7 @@ def cells(row):
     """What the table says of a row."""
     size = f"D={row['d']} H={row['h']} T={row['t']:,}"
     sides = [f"{number(row[side])} {row['unit']}" for side in ("onetrace", "jax")]
-    return [row["what"], size, *sides, f"{row['ratio']:.2f}"]
+    return [row["what"], size, *sides, number(row["ratio"])]
 
 
 def number(value):

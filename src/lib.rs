@@ -1,4 +1,92 @@
 //! A tracing compiler frontend on XLA.
+//!
+//! A Rust closure on tensors is run **once**, on abstract values, and what it does is recorded; the
+//! record becomes one HLO program, which XLA compiles and runs through PJRT. Loops and branches are
+//! recorded as such: [`scan`] becomes one HLO While loop, however many steps it has. Names and
+//! results are those of JAX, and the modules in [`nn`] are those of Flax NNX, down to the parameters
+//! for a seed.
+//!
+//! ```
+//! use onetrace::prelude::*;
+//!
+//! let cell = nn::GruCell::new(&mut nn::Rngs::new(42), 32, 64); // built once, outside of the step
+//! let forward = jit(|x: Tensor| {
+//!     let (h, _ys) = scan(|h, x_t| cell.step(h, x_t), Tensor::zeros([64], DType::F32), x);
+//!     h // the final carry, shape [64]
+//! });
+//!
+//! let x = Tensor::ones([2048, 32], DType::F32);
+//! let h = forward.call(&x)?;
+//! assert_eq!(h.to_vec::<f32>()?.len(), 64);
+//!
+//! let hlo = forward.lower(&x)?.hlo()?; // one `while`, with the weights as constants
+//! assert_eq!(hlo.matches(" while(").count(), 1);
+//! # Ok::<(), onetrace::Error>(())
+//! ```
+//!
+//! # Tensors
+//!
+//! There is one value type, [`Tensor`], in three states; the same code runs on all of them.
+//!
+//! - A **concrete** tensor has data. An operation on concrete tensors, outside of any trace, is
+//!   compiled when it is first met and runs at once.
+//! - A **traced** tensor stands for a value that there will be when the recorded program runs. It has
+//!   a [dtype and a shape](Aval), which are known while tracing, and no data. The closures that
+//!   [`jit`], [`scan`], [`cond`] and the like are given run on traced tensors; a concrete tensor that
+//!   such a closure uses becomes a constant of the program.
+//! - A **poisoned** tensor stands for the result of a mistake; see below.
+//!
+//! # Trees
+//!
+//! What a traced function takes and returns, and what loops carry, are [trees](tree::Tree) of
+//! tensors: a tensor, tuples, arrays, `Vec`s, `Option`s and maps of trees, and structs with
+//! `#[derive(Tree)]`. Modules are such structs.
+//!
+//! ```
+//! # use onetrace::prelude::*;
+//! #[derive(Clone, Tree)]
+//! struct Moments {
+//!     sum: Tensor,
+//!     squares: Tensor,
+//! }
+//!
+//! let zero = Tensor::zeros([], DType::F32);
+//! let start = Moments { sum: zero.clone(), squares: zero };
+//! let step = |m: Moments, x: Tensor| (Moments { sum: m.sum + &x, squares: m.squares + &x * &x }, ());
+//! let (end, ()) = scan(step, start, Tensor::arange(4, DType::F32));
+//! assert_eq!((end.sum.item::<f32>()?, end.squares.item::<f32>()?), (6.0, 14.0));
+//! # Ok::<(), onetrace::Error>(())
+//! ```
+//!
+//! # Errors
+//!
+//! Operations return tensors, not [`Result`]s, so that formulas read as such. A mistake gives a
+//! poisoned tensor, on which later operations do nothing. The first one comes out, with the line in
+//! your code, where a value does: at [`Tensor::check`], [`Tensor::to_vec`], and the call of a jitted
+//! function. [`ErrorKind`] says what kind of mistake it is.
+//!
+//! ```
+//! # use onetrace::prelude::*;
+//! let x = Tensor::ones([2, 3], DType::F32);
+//! let error = (x.matmul(&x) + 1.0).tanh().check().unwrap_err(); // the inner sizes differ
+//! assert_eq!(error.kind(), onetrace::ErrorKind::Shape);
+//! assert_eq!(error.location().unwrap().file(), file!());
+//! ```
+//!
+//! # Where things are
+//!
+//! | | |
+//! |---|---|
+//! | [`prelude`] | what most programs need |
+//! | [`Tensor`] | operations, as methods under the names of `jax.numpy` and `jax.lax` |
+//! | [`jit`], [`Jit`], [`Lowered`], [`Compiled`] | compiled functions, stage by stage: trace, lower, compile, call |
+//! | [`scan`], [`while_loop`], [`fori_loop`], [`cond`], [`switch`], [`map`], [`associative_scan`] | loops and branches |
+//! | [`tree`] | trees of tensors, and paths of their leaves |
+//! | [`nn`] | layers, recurrent cells and [initialisers](nn::init), as in Flax NNX |
+//! | [`random`] | random numbers, as `jax.random` draws them |
+//! | [`io`] | `.npy` and safetensors files |
+//! | [`ir`] | what a trace records: its functions, their text form, its parser and checker |
+//! | [`lint`] | warnings of programs that are hardly what was meant |
 
 mod array;
 pub mod aval;
@@ -41,6 +129,11 @@ pub use ops::switch::{cond, switch};
 pub use ops::while_loop::{fori_loop, while_loop};
 pub use tensor::Tensor;
 pub use trace::scope::named_scope;
+
+/// The code in the README, which is tested as documentation.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
 
 // The derive macro names this crate, also where it is used inside of it.
 extern crate self as onetrace;

@@ -128,7 +128,7 @@ fn containers_without_leaves_tell_their_sizes_apart() {
     };
     let count = jit(count);
     let names = |names: &[&str]| names.iter().map(|name| (name.to_string(), ())).collect();
-    let mut call = |sizes: usize, keys: &[&str]| {
+    let call = |sizes: usize, keys: &[&str]| {
         let arguments = (vec![Vec::new(); sizes], names(keys));
         count.call(arguments).unwrap().item::<i32>().unwrap()
     };

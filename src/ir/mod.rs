@@ -7,7 +7,7 @@
 //! they are cheap to copy, order by definition, and cannot dangle as long as they stay with their
 //! function.
 //!
-//! The text form is made by [`print`] and read back by [`parse`]:
+//! The text form is made by [`mod@print`] and read back by [`mod@parse`]:
 //!
 //! ```text
 //! func @main(%0 "x": f32[4]) -> (f32[4]) {
@@ -17,19 +17,45 @@
 //! }
 //! ```
 //!
-//! The grammar, in full (`*` any number, `?` optional):
+//! The grammar, in full (`*` any number, `+` at least one, `?` optional; `x,*` any number with commas
+//! between them; `'a'..'z'` a range of characters; everything else in quotes stands for itself):
 //!
 //! ```text
-//! func     = "func @" name "(" param,* ")" "->" "(" aval,* ")" "{" equation* "return" value,* "}"
-//! param    = value string? ":" aval
-//! equation = (value ":" aval),* "=" operation ("{" (name "=" attribute),* "}")? value*
-//! aval     = dtype "[" integer,* "]"
-//! value    = "%" integer
+//! func      = "func" "@" name "(" param,* ")" "->" "(" aval,* ")"
+//!             "{" equation* "return" value,* "}"
+//! param     = value string? ":" aval
+//! equation  = (value ":" aval),* "=" operation value*
+//! operation = name ("{" (name "=" attribute),+ "}")?
+//! attribute = integer | bool | dtype | name | string | constant | func
+//!           | "[" attribute,* "]" | "(" attribute,+ ")"
+//! constant  = aval "(" element,* ")"
+//! element   = integer | bool | float
+//! aval      = dtype "[" integer,* "]"
+//! dtype     = "bool" | "u8" | "u32" | "i32" | "i64" | "f16" | "bf16" | "f32" | "f64"
+//! value     = "%" integer
+//! name      = ('a'..'z' | 'A'..'Z' | '0'..'9' | "_" | ".")+
+//! integer   = "-"? digit+
+//! digit     = '0'..'9'
+//! bool      = "true" | "false"
+//! float     = "-"? (digit+ ("." digit+)? ("e" "-"? digit+)? | "inf") | "NaN" ("_" hex+)?
+//! hex       = digit | 'a'..'f'
+//! string    = '"' (character | escape)* '"'
+//! escape    = "\" ("n" | "r" | "t" | "0" | "'" | '"' | "\" | "u{" hex+ "}")
 //! ```
 //!
-//! Strings have the escapes of Rust's. Elements of constants print so that they read back as the
-//! same bits: a NaN that is not the usual one is `NaN_` and its bits in hexadecimal. Behind `//`
-//! stands a comment, up to the end of the line.
+//! - Between these stand any spaces, line ends and comments; only the values that an operation is
+//!   applied to stand on its line (that on which its attributes end), with nothing but spaces
+//!   between them. A comment begins with `//` and ends with its line.
+//! - The numbers of values name them within their function. They may be any that are different;
+//!   printed they ascend from 0.
+//! - An operation has the attributes that its struct in `src/ops/` has fields: all of them, in that
+//!   order. A `name` as an attribute is one of a few that the field can be, such as `sum` or `max`.
+//! - A character of a string is any but `"` and `\`. Sizes, axes and the numbers of values are not
+//!   negative, and a type has fewer than 2^63 bytes.
+//! - Elements stand in row-major order, and print so that they read back as the same bits: a NaN
+//!   that is not the usual one is `NaN_` and its bits in hexadecimal.
+//! - Functions nest at most [`MAX_DEPTH`](parse::MAX_DEPTH) deep: text that is deeper is refused,
+//!   before it can exhaust the stack.
 
 pub mod check;
 pub mod parse;

@@ -39,7 +39,7 @@ pub(crate) struct Parser<'a> {
 }
 
 /// How deep functions may be nested: deeper text is refused before it can exhaust the stack.
-const MAX_DEPTH: usize = 64;
+pub const MAX_DEPTH: usize = 64;
 
 impl<'a> Parser<'a> {
     /// The error that `wanted` does not stand here.

@@ -85,17 +85,17 @@ impl CellConfig {
 
     /// The layer from the input to this many gates.
     fn input(&self, gates: usize) -> LinearConfig {
-        self.layer(self.in_features, gates).kernel_init(self.kernel_init.clone())
+        self.layer(self.in_features, gates).kernel_init(self.kernel_init)
     }
 
     /// The layer from the carry to this many gates.
     fn recurrent(&self, gates: usize) -> LinearConfig {
-        self.layer(self.hidden_features, gates).kernel_init(self.recurrent_kernel_init.clone())
+        self.layer(self.hidden_features, gates).kernel_init(self.recurrent_kernel_init)
     }
 
     fn layer(&self, in_features: usize, gates: usize) -> LinearConfig {
         Linear::config(in_features, gates.saturating_mul(self.hidden_features))
-            .bias_init(self.bias_init.clone())
+            .bias_init(self.bias_init)
             .param_dtype(self.param_dtype)
     }
 }
