@@ -280,7 +280,8 @@ fn text_that_is_not_well_formed() {
     check("%1: f32[3] = reduce {kind=sum, axes=[0, 0]} %0", "the axes must ascend");
     check("%1: f32[2] = reduce {kind=mean, axes=[1]} %0", "sum, prod, max, min, and, or");
     check("%1: f32[2] = reduce {kind=or, axes=[1]} %0", "the operand of or must have bool");
-    check("%1: f32[2] = reduce {kind=sum, axes=[1]} %0 %0", "takes 1 inputs, but 2 were given");
+    let inputs = "reduce: the number of inputs must be 1, but it is 2";
+    check("%1: f32[2] = reduce {kind=sum, axes=[1]} %0 %0", inputs);
     check("%1: f32[3] = reduce {kind=sum, axes=[1]} %0", "outputs of type (f32[2])");
     let axis = "cumsum: axis 2 is out of range for f32[2,3]";
     check("%1: f32[2,3] = cumulative {kind=sum, axis=2, reverse=false} %0", axis);

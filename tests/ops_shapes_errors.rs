@@ -264,7 +264,7 @@ fn mistakes_are_errors_that_say_what_is_wrong() {
 #[test]
 fn the_parser_refuses_operations_that_do_not_fit() {
     let equations = [
-        ("f32[]", "convert {dtype=f32} %0 %0", "1 inputs, but 2"),
+        ("f32[]", "convert {dtype=f32} %0 %0", "convert: the number of inputs must be 1"),
         ("f64[2,3]", "bitcast {dtype=f64} %0", "bitcast: "),
         ("f32[2,3]", "select %0 %0 %0", "select: the condition must be bool"),
         ("f32[2,3]", "concatenate {axis=2} %0", "concatenate: axis 2"),

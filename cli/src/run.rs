@@ -23,7 +23,7 @@ use crate::{number, output};
 /// The final state goes to standard output, one number a line under a line that begins with '#' (as
 /// numpy.loadtxt reads it). Where the time went goes to standard error.
 #[derive(Args)]
-#[command(override_usage = USAGE, after_long_help = EXAMPLES)]
+#[command(override_usage = USAGE, after_long_help = EXAMPLES, args_override_self = true)]
 pub struct Run {
     /// The seed of the parameters
     #[arg(long, value_name = "S", default_value = "0", value_parser = number::seed)]
@@ -165,7 +165,12 @@ impl Run {
             });
         }
         output::print(|out| {
-            writeln!(out, "# {} after {steps} steps on {}", carry.aval(), device.platform())?;
+            let times = match traces.get() {
+                1 => "once".to_owned(),
+                n => format!("{n} times"),
+            };
+            let (carry, platform) = (carry.aval(), device.platform());
+            writeln!(out, "# {carry} after {steps} steps on {platform}, the step traced {times}")?;
             numbers.iter().try_for_each(|number| writeln!(out, "{number:?}"))
         })?;
         // The times matter less than the numbers: that they cannot be written is no failure.

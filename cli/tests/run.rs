@@ -91,7 +91,7 @@ fn a_run_prints_the_state_and_where_the_time_went() {
     let directory = directory();
     let (stdout, stderr) = succeed(directory.path(), &format!("{RUN} --steps 3"));
     let lines: Vec<&str> = stdout.lines().collect();
-    assert_eq!(lines[0], "# f32[4] after 3 steps on cpu");
+    assert_eq!(lines[0], "# f32[4] after 3 steps on cpu, the step traced once");
     assert_eq!(lines.len(), 5);
 
     // No line of TensorFlow's or XLA's comes between.
