@@ -3,19 +3,15 @@
 //! The operations themselves take operands of one type. What a user calls brings them there: shapes
 //! are broadcast by NumPy's rules, and numbers of the host take the dtype of the tensor.
 
-use std::hash::{Hash, Hasher};
-
 use xla::{ElementType, XlaOp};
 
 use super::broadcast::broadcast_shapes;
-use super::domain::{Domain, result_dtype};
-use super::{Operation, Text, inputs};
+use super::domain::{Domain, result_dtype, told_by_name};
+use super::{Operation, inputs};
 use crate::Tensor;
 use crate::aval::{Aval, DType};
 use crate::error::{Error, Result};
 use crate::host::Scalar;
-use crate::ir::parse::Parser;
-use crate::ir::print::Printer;
 use crate::lower::Lowering;
 use crate::trace::{poison, record_one};
 use crate::xla_ext;
@@ -259,37 +255,7 @@ impl Operation for Binary {
     }
 }
 
-impl Text for Binary {
-    fn name(&self) -> &'static str {
-        self.0.name
-    }
-
-    fn print_attributes(&self, _: &mut Printer) {}
-
-    fn parse(name: &str, _: &mut Parser<'_>) -> Option<Result<Binary>> {
-        table::ALL.iter().find(|def| def.name == name).map(|def| Ok(Binary(def)))
-    }
-}
-
-impl std::fmt::Debug for Binary {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.0.name)
-    }
-}
-
-impl PartialEq for Binary {
-    fn eq(&self, other: &Binary) -> bool {
-        self.0.name == other.0.name
-    }
-}
-
-impl Eq for Binary {}
-
-impl Hash for Binary {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.name.hash(state);
-    }
-}
+told_by_name!(Binary);
 
 macro_rules! operators {
     ($($Trait:ident::$method:ident = $name:ident;)*) => {$(

@@ -1,4 +1,5 @@
-//! The dtypes that operations take and give.
+//! What the tables of element-wise operations are made of: the dtypes that operations take and give,
+//! and what tells one entry from another.
 
 use crate::Tensor;
 use crate::aval::DType;
@@ -62,3 +63,44 @@ macro_rules! result_dtype {
     };
 }
 pub(super) use result_dtype;
+
+/// An operation that is an entry of a table is what its name is: the impls for one of type `$Name`.
+macro_rules! told_by_name {
+    ($Name:ident) => {
+        impl std::fmt::Debug for $Name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(self.0.name)
+            }
+        }
+
+        impl PartialEq for $Name {
+            fn eq(&self, other: &$Name) -> bool {
+                self.0.name == other.0.name
+            }
+        }
+
+        impl Eq for $Name {}
+
+        impl std::hash::Hash for $Name {
+            fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+                self.0.name.hash(state);
+            }
+        }
+
+        impl $crate::ops::Text for $Name {
+            fn name(&self) -> &'static str {
+                self.0.name
+            }
+
+            fn print_attributes(&self, _: &mut $crate::ir::print::Printer) {}
+
+            fn parse(
+                name: &str,
+                _: &mut $crate::ir::parse::Parser<'_>,
+            ) -> Option<$crate::Result<$Name>> {
+                table::ALL.iter().find(|def| def.name == name).map(|def| Ok($Name(def)))
+            }
+        }
+    };
+}
+pub(super) use told_by_name;

@@ -1,16 +1,12 @@
 //! Element-wise functions of one tensor. The table is the whole family: one entry is an operation.
 
-use std::hash::{Hash, Hasher};
-
 use xla::XlaOp;
 
-use super::domain::{Domain, result_dtype};
-use super::{Operation, Text, inputs};
+use super::domain::{Domain, result_dtype, told_by_name};
+use super::{Operation, inputs};
 use crate::Tensor;
 use crate::aval::{Aval, DType};
 use crate::error::{Error, Result};
-use crate::ir::parse::Parser;
-use crate::ir::print::Printer;
 use crate::lower::Lowering;
 use crate::trace::record_one;
 use crate::xla_ext;
@@ -153,37 +149,7 @@ impl Operation for Unary {
     }
 }
 
-impl Text for Unary {
-    fn name(&self) -> &'static str {
-        self.0.name
-    }
-
-    fn print_attributes(&self, _: &mut Printer) {}
-
-    fn parse(name: &str, _: &mut Parser<'_>) -> Option<Result<Unary>> {
-        table::ALL.iter().find(|def| def.name == name).map(|def| Ok(Unary(def)))
-    }
-}
-
-impl std::fmt::Debug for Unary {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.0.name)
-    }
-}
-
-impl PartialEq for Unary {
-    fn eq(&self, other: &Unary) -> bool {
-        self.0.name == other.0.name
-    }
-}
-
-impl Eq for Unary {}
-
-impl Hash for Unary {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.name.hash(state);
-    }
-}
+told_by_name!(Unary);
 
 impl std::ops::Neg for Tensor {
     type Output = Tensor;
