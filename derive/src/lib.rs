@@ -8,7 +8,8 @@ use syn::{Data, DeriveInput, Error, Field, Index, Member, parse_macro_input, par
 /// Implements `onetrace::tree::Tree` for a struct.
 ///
 /// Every field must be a tree itself, or be marked `#[tree(static)]`: then it is not traced, is
-/// copied along, must be `Clone + Debug`, and is part of the structure of the tree.
+/// copied along, and is part of the structure of the tree. It must be `Clone + Debug`, and `Debug`
+/// must tell its values apart: a compiled function takes values that print the same for the same.
 #[proc_macro_derive(Tree, attributes(tree))]
 pub fn derive_tree(input: proc_macro::TokenStream) -> proc_macro::TokenStream {
     let input = parse_macro_input!(input as DeriveInput);
