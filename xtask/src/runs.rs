@@ -21,21 +21,26 @@ pub fn demo(arguments: &[String]) -> Result<()> {
     run(cargo(DEMO).args(arguments))
 }
 
-/// `cargo xtask test`.
+/// `cargo xtask test`. The first step that fails ends it.
 pub fn test() -> Result<()> {
     setup::run(&SetupArgs::default())?;
-    step("formatting", &mut cargo("fmt --all --check"))?;
-    step("lints", &mut cargo("clippy --workspace --all-targets -- -D warnings"))?;
     let mut doc = cargo("doc --workspace --no-deps");
-    step("documentation", doc.env("RUSTDOCFLAGS", "-D warnings"))?;
-    step("tests", &mut cargo("test --workspace"))?;
+    doc.env("RUSTDOCFLAGS", "-D warnings");
+    let mut steps = vec![
+        ("formatting".to_owned(), cargo("fmt --all --check")),
+        ("lints".to_owned(), cargo("clippy --workspace --all-targets -- -D warnings")),
+        ("documentation".to_owned(), doc),
+        ("tests".to_owned(), cargo("test --workspace")),
+    ];
     for example in examples()? {
-        step(
-            &format!("example {example}"),
-            &mut cargo(&format!("run --quiet --example {example}")),
-        )?;
+        let run = cargo(&format!("run --quiet --example {example}"));
+        steps.push((format!("example {example}"), run));
     }
-    eprintln!("\nAll passed.");
+    for (heading, command) in &mut steps {
+        eprintln!("\n==> {heading}");
+        run(command)?;
+    }
+    eprintln!("\nOf the steps above:\n{} passed, 0 failed", steps.len());
     Ok(())
 }
 
@@ -64,11 +69,6 @@ fn target() -> Result<PathBuf> {
         Some(target) => Ok(target.to_owned()),
         None => bail!("{} is not in a target directory of cargo", program.display()),
     }
-}
-
-fn step(heading: &str, command: &mut Command) -> Result<()> {
-    eprintln!("\n==> {heading}");
-    run(command)
 }
 
 /// The names of the root package's examples.
