@@ -1,4 +1,4 @@
-//! `#[derive(Tree)]` for [onetrace](https://docs.rs/onetrace): a struct of tensors is a tree.
+//! `#[derive(Tree)]` for `onetrace`: a struct of tensors is a tree.
 
 use proc_macro2::{Ident, TokenStream, TokenTree};
 use quote::quote;
