@@ -2,8 +2,7 @@
 
 mod common;
 
-use common::{EXACT, assert_close, eager_and_jitted, error_of, numbers, ramp_bits};
-use onetrace::ir::parse::parse;
+use common::{EXACT, assert_close, check_refused, eager_and_jitted, error_of, numbers, ramp_bits};
 use onetrace::{ErrorKind, prelude::*, sort};
 
 #[test]
@@ -132,15 +131,22 @@ fn mistakes_name_the_operation_the_value_and_the_limit() {
 
 #[test]
 fn text_that_is_not_well_formed() {
-    let check = |equation: &str, message: &str| {
-        let text = format!("func @f(%0: f32[2,3]) -> () {{\n  {equation}\n  return \n}}\n");
-        let error = parse(&text).unwrap_err();
-        assert!(error.message().contains(message), "{equation}: {error}");
-    };
-    check("%1: f32[2,3] = sort {axis=2, num_keys=1} %0", "axis 2 is out of range for f32[2,3]");
-    check("%1: f32[2,3] = sort {axis=0, num_keys=0} %0", "num_keys must be at least 1");
-    check("%1: f32[2,3] = sort {axis=0, num_keys=2} %0", "the number of operands, 1, but it is 2");
-    check("%1: f32[2,3] = sort {axis=0, num_keys=1}", "the number of operands, 0, but it is 1");
-    check("%1: f32[2,4] = top_k {k=4} %0", "k must be at most the size of the last axis, 3");
-    check("%1: f32[2,1] = top_k {k=1} %0", "outputs of type (f32[2,1], i32[2,1])");
+    check_refused(
+        "%1: f32[2,3] = sort {axis=2, num_keys=1} %0",
+        "axis 2 is out of range for f32[2,3]",
+    );
+    check_refused("%1: f32[2,3] = sort {axis=0, num_keys=0} %0", "num_keys must be at least 1");
+    check_refused(
+        "%1: f32[2,3] = sort {axis=0, num_keys=2} %0",
+        "the number of operands, 1, but it is 2",
+    );
+    check_refused(
+        "%1: f32[2,3] = sort {axis=0, num_keys=1}",
+        "the number of operands, 0, but it is 1",
+    );
+    check_refused(
+        "%1: f32[2,4] = top_k {k=4} %0",
+        "k must be at most the size of the last axis, 3",
+    );
+    check_refused("%1: f32[2,1] = top_k {k=1} %0", "outputs of type (f32[2,1], i32[2,1])");
 }

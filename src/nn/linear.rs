@@ -115,7 +115,7 @@ impl LinearConfig {
     #[track_caller]
     pub(super) fn draw(&self, rngs: &mut Rngs) -> Linear {
         let shape = [self.in_features, self.out_features];
-        if let Err(error) = self.check_size() {
+        if let Err(error) = self.check_memory() {
             let bad = poison(error, &[]);
             let bias = self.use_bias.then(|| bad.clone());
             return Linear { kernel: bad, bias };
@@ -129,7 +129,7 @@ impl LinearConfig {
     }
 
     /// Refuses a kernel that the memory of the machine does not hold while it is drawn.
-    fn check_size(&self) -> Result<()> {
+    fn check_memory(&self) -> Result<()> {
         let aval = Aval::new(self.param_dtype, [self.in_features, self.out_features]);
         let size = aval.byte_size().unwrap_or(usize::MAX);
         let (needed, memory) = (size.saturating_mul(self.kernel_init.memory()), host_memory());

@@ -23,8 +23,8 @@ use crate::aval::Aval;
 use crate::error::{Error, ErrorKind, Location, Result};
 use crate::execute;
 use crate::ir::{Func, FuncBuilder, Param, Source, Value};
-use crate::ops::Op;
 use crate::ops::constant::Constant;
+use crate::ops::{Op, check_size};
 use crate::tensor::{Poison, Repr, Tensor, TracedValue};
 use crate::tree::{self, Tree};
 
@@ -265,14 +265,7 @@ fn try_record(op: Op, inputs: &[&Tensor], source: Source) -> Result<Vec<Tensor>>
     inputs.iter().try_for_each(|tensor| tensor.check())?;
     let avals: Vec<&Aval> = inputs.iter().map(|tensor| tensor.aval()).collect();
     let outputs = op.rules().infer(&avals)?;
-    for aval in &outputs {
-        if aval.byte_size().is_none() {
-            return Err(Error::shape(format!(
-                "{}: the result would be {aval}, which no memory can hold",
-                op.rules().name(),
-            )));
-        }
-    }
+    outputs.iter().try_for_each(|aval| check_size(op.rules().name(), aval))?;
     if !is_tracing() {
         let arrays: Result<Vec<_>> = inputs.iter().map(|tensor| concrete(tensor)).collect();
         return execute::run_operation(op, &arrays?, outputs, source);

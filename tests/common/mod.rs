@@ -220,3 +220,11 @@ pub fn error_of(tensor: &Tensor) -> Error {
         Ok(()) => panic!("expected an error, but got {tensor:?}"),
     }
 }
+
+/// Checks that the text of an equation on `%0: f32[2,3]` is refused with this message.
+#[track_caller]
+pub fn check_refused(equation: &str, message: &str) {
+    let text = format!("func @f(%0: f32[2,3]) -> () {{\n  {equation}\n  return \n}}\n");
+    let error = parse::parse(&text).unwrap_err();
+    assert!(error.message().contains(message), "{equation}: {error}");
+}
