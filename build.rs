@@ -38,6 +38,7 @@ fn compile(xla: &Path) {
         .define("NDEBUG", None)
         .define("LLVM_ON_UNIX", "1")
         .define("LLVM_VERSION_STRING", "")
+        .file(Path::new(SOURCES).join("onetrace_hlo.cc"))
         .file(Path::new(SOURCES).join("onetrace_ops.cc"))
         .compile("onetrace_ops");
 }

@@ -9,6 +9,7 @@ use crate::array::Array;
 use crate::aval::Aval;
 use crate::device::Device;
 use crate::error::{Error, ErrorKind, Location, Result};
+use crate::hlo;
 use crate::ir::{Func, FuncBuilder, Param, Source, Value};
 use crate::lower;
 use crate::ops::Op;
@@ -57,6 +58,16 @@ impl Executable {
             Tensor(Repr::Concrete(Arc::new(Array::from_buffer(buffer, aval.clone(), &self.device))))
         };
         Ok(outputs.into_iter().zip(&self.results).map(array).collect())
+    }
+
+    /// The module that the backend runs.
+    pub fn optimized(&self) -> Result<hlo::Module> {
+        Err(Error::new(ErrorKind::Xla, "optimized: this backend does not give its module"))
+    }
+
+    /// The memory that a run needs.
+    pub fn memory(&self) -> Option<hlo::Memory> {
+        None
     }
 
     /// Checks that no memory that is given away is an argument for a second time.

@@ -93,6 +93,7 @@ pub mod aval;
 mod device;
 mod error;
 mod execute;
+pub mod hlo;
 mod host;
 pub mod io;
 pub mod ir;
@@ -103,6 +104,8 @@ mod lower;
 mod memory;
 pub mod nn;
 mod ops;
+#[doc(hidden)]
+pub mod quantity;
 pub mod random;
 mod tensor;
 mod trace;
