@@ -9,7 +9,7 @@ use xla::{HloModuleProto, XlaComputation};
 
 use crate::array::Array;
 use crate::aval::Aval;
-use crate::device::Device;
+use crate::device::{Device, XlaOptions};
 use crate::error::{Error, Location, Result};
 use crate::execute::{Executable, common_device};
 use crate::ir::Func;
@@ -20,7 +20,6 @@ use crate::ops::control::prefixed;
 use crate::tensor::Tensor;
 use crate::trace::{self, Captures, Kind};
 use crate::tree::{self, Key, Structure, Tree};
-use crate::xla_ext::CompileFor;
 
 /// Makes a function of a closure that is traced, compiled and then only run; `jax.jit`.
 ///
@@ -63,8 +62,7 @@ pub struct Jit<A, R, F> {
 struct Signature {
     avals: Vec<Aval>,
     structure: Structure,
-    /// The device, as printed.
-    device: String,
+    device: Device,
 }
 
 impl<A: Tree, R: Tree, F: Fn(A) -> R> Jit<A, R, F> {
@@ -128,7 +126,7 @@ impl<A: Tree, R: Tree, F: Fn(A) -> R> Jit<A, R, F> {
         let signature = Signature {
             avals: leaves.iter().map(|leaf| leaf.aval().clone()).collect(),
             structure: tree::structure(arguments),
-            device: device.to_string(),
+            device: device.clone(),
         };
         let found = self.lock().get(&signature).cloned();
         let compiled = match found {
@@ -324,7 +322,7 @@ impl<A: Tree, R: Tree> Lowered<A, R> {
     pub fn compile_for(self, device: &Device) -> Result<Compiled<A, R>> {
         let Lowered { traced, computation, donated } = self;
         let executable =
-            Executable::compile(&computation, &traced.func, donated, device, CompileFor::Speed)?;
+            Executable::compile(&computation, &traced.func, donated, device, &XlaOptions::new())?;
         Ok(Compiled {
             executable,
             captures: traced.captures,
