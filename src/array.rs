@@ -3,13 +3,11 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use xla::PjRtBuffer;
-
 use crate::aval::Aval;
 use crate::device::Device;
 use crate::error::{Error, ErrorKind, Location, Result};
 use crate::host::HostArray;
-use crate::lower::element_type;
+use crate::pjrt::Buffer;
 
 /// The data of a concrete tensor.
 ///
@@ -31,7 +29,7 @@ struct Data {
 }
 
 enum Buffers {
-    Live(Vec<(Device, Arc<PjRtBuffer>)>),
+    Live(Vec<(Device, Arc<Buffer>)>),
     /// The memory was given to the computation that was called here.
     Donated(Location),
 }
@@ -58,7 +56,7 @@ impl Array {
         Array::new(name, Arc::new(data))
     }
 
-    pub fn from_buffer(buffer: PjRtBuffer, aval: Aval, device: &Device) -> Array {
+    pub fn from_buffer(buffer: Buffer, aval: Aval, device: &Device) -> Array {
         let data = Data {
             aval,
             home: Some(device.clone()),
@@ -108,29 +106,40 @@ impl Array {
         };
         let aval = self.aval().clone();
         let mut bytes = vec![0; aval.byte_size().unwrap_or(0)];
-        if !bytes.is_empty() {
-            buffer.to_literal_sync()?.copy_untyped_to(&mut bytes)?;
-        }
+        buffer.to_host(&mut bytes)?;
         Ok(self.data.host.get_or_init(|| Arc::new(HostArray { aval, bytes })).clone())
     }
 
-    /// The data on `device`, copied from the host the first time.
-    pub fn on_device(&self, device: &Device) -> Result<Arc<PjRtBuffer>> {
+    /// The data on `device`, copied there the first time.
+    pub fn on_device(&self, device: &Device) -> Result<Arc<Buffer>> {
         let found = self.live()?.into_iter().find(|(d, _)| d == device);
         if let Some((_, buffer)) = found {
             return Ok(buffer);
         }
-        let host = self.to_host()?;
-        let buffer = Arc::new(device.client().buffer_from_host_raw_bytes(
-            element_type(host.aval.dtype),
-            &host.bytes,
-            &host.aval.shape,
-            None,
-        )?);
+        let buffer = Arc::new(self.copy_to(device)?);
         if let Buffers::Live(buffers) = &mut *self.buffers() {
             buffers.push((device.clone(), buffer.clone()));
         }
         Ok(buffer)
+    }
+
+    /// The data as that of `device`: a copy, if it is not there already.
+    pub fn moved_to(&self, device: &Device) -> Result<Option<Array>> {
+        if self.home() == Some(device) {
+            return self.live().map(|_| None);
+        }
+        let copy = Array::from_buffer(self.copy_to(device)?, self.aval().clone(), device);
+        Ok(Some(copy.renamed(&self.name)))
+    }
+
+    /// A copy of the data in the memory of `device`, made there if it can be.
+    fn copy_to(&self, device: &Device) -> Result<Buffer> {
+        let near = self.live()?.into_iter().find(|(d, _)| d.shares_client_with(device));
+        if let Some((_, buffer)) = near {
+            return buffer.to_device(device.ordinal());
+        }
+        let host = self.to_host()?;
+        device.client().buffer(device.ordinal(), &host.aval, &host.bytes)
     }
 
     /// Marks the memory as given away by the call at `location`.
@@ -143,7 +152,7 @@ impl Array {
         self.data.buffers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn live(&self) -> Result<Vec<(Device, Arc<PjRtBuffer>)>> {
+    fn live(&self) -> Result<Vec<(Device, Arc<Buffer>)>> {
         match &*self.buffers() {
             Buffers::Live(buffers) => Ok(buffers.clone()),
             Buffers::Donated(location) => Err(Error::argument(format!(

@@ -9,19 +9,19 @@ use xla::XlaComputation;
 
 use crate::array::Array;
 use crate::aval::Aval;
-use crate::device::Device;
+use crate::device::{Device, XlaOptions};
 use crate::error::{Error, Location, Result};
 use crate::execute::{Executable, common_device};
 use crate::hlo;
 use crate::ir::Func;
 use crate::ir::print;
 use crate::lower;
+use crate::memory::Memory;
 use crate::ops::call;
 use crate::ops::control::prefixed;
 use crate::tensor::Tensor;
 use crate::trace::{self, Captures, Kind};
 use crate::tree::{self, Key, Structure, Tree};
-use crate::xla_ext::CompileFor;
 
 /// Makes a function of a closure that is traced, compiled and then only run; `jax.jit`.
 ///
@@ -64,8 +64,7 @@ pub struct Jit<A, R, F> {
 struct Signature {
     avals: Vec<Aval>,
     structure: Structure,
-    /// The device, as printed.
-    device: String,
+    device: Device,
 }
 
 impl<A: Tree, R: Tree, F: Fn(A) -> R> Jit<A, R, F> {
@@ -129,7 +128,7 @@ impl<A: Tree, R: Tree, F: Fn(A) -> R> Jit<A, R, F> {
         let signature = Signature {
             avals: leaves.iter().map(|leaf| leaf.aval().clone()).collect(),
             structure: tree::structure(arguments),
-            device: device.to_string(),
+            device: device.clone(),
         };
         let found = self.lock().get(&signature).cloned();
         let compiled = match found {
@@ -337,7 +336,7 @@ impl<A: Tree, R: Tree> Lowered<A, R> {
     pub fn compile_for(self, device: &Device) -> Result<Compiled<A, R>> {
         let Lowered { traced, computation, donated } = self;
         let executable =
-            Executable::compile(&computation, &traced.func, donated, device, CompileFor::Speed)?;
+            Executable::compile(&computation, &traced.func, donated, device, &XlaOptions::new())?;
         Ok(Compiled {
             executable,
             captures: traced.captures,
@@ -417,7 +416,7 @@ impl<A: Tree, R: Tree> Compiled<A, R> {
     /// # Errors
     /// If the backend does not give it.
     pub fn optimized(&self) -> Result<hlo::Module> {
-        self.executable.optimized()
+        hlo::Module::from_xla(self.executable.program().optimized_module()?)
     }
 
     /// The HLO that the backend runs, after XLA's passes, as text with short constants.
@@ -429,8 +428,8 @@ impl<A: Tree, R: Tree> Compiled<A, R> {
     }
 
     /// The memory that the program needs, where the backend tells.
-    pub fn memory(&self) -> Option<hlo::Memory> {
-        self.executable.memory()
+    pub fn memory(&self) -> Option<Memory> {
+        self.executable.program().memory()
     }
 
     fn run(&self, leaves: &[Tensor], location: Location) -> Result<R> {

@@ -104,6 +104,7 @@ mod lower;
 mod memory;
 pub mod nn;
 mod ops;
+mod pjrt;
 #[doc(hidden)]
 pub mod quantity;
 pub mod random;
@@ -113,11 +114,11 @@ pub mod tree;
 mod xla_ext;
 
 pub use aval::{Aval, DType, Shape};
-pub use device::Device;
+pub use device::{Device, XlaOptions};
 pub use error::{Error, ErrorKind, Location, Result};
 pub use host::{Element, Scalar};
 pub use jit::{Compiled, Jit, Lowered, Traced, jit};
-pub use memory::host_memory;
+pub use memory::{Memory, host_memory};
 pub use ops::associative_scan::{AssociativeScan, associative_scan, map};
 pub use ops::binary::Operand;
 pub use ops::concatenate::{concatenate, stack};

@@ -1,6 +1,7 @@
 //! A program at a stage, and what is asked of it: the same for models and for files.
 
-use onetrace::hlo::{Memory, Module};
+use onetrace::Memory;
+use onetrace::hlo::Module;
 use serde::{Deserialize, Serialize};
 
 use crate::dump::Printing;

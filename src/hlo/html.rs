@@ -8,7 +8,7 @@ use std::fmt::{self, Write};
 
 use super::Module;
 use super::category::{self, CATEGORIES};
-use super::proto::HloInstructionProto;
+use super::proto::{HloInstructionProto, ProgramShapeProto};
 use super::view::{Caller, Computation, View, attributes, escaped, value};
 use crate::quantity::{binary, count};
 
@@ -72,28 +72,41 @@ impl Page<'_> {
         write!(self.html, "</main>\n</div>\n<script>\n{script}</script>\n</body>\n</html>\n")
     }
 
+    /// The type of the program and the figures.
     fn figures(&mut self) -> fmt::Result {
+        let shape = self.view.module.decoded().host_program_shape.as_ref();
+        if let Some(ProgramShapeProto { parameters, result: Some(result), .. }) = shape {
+            let parameters: Vec<String> = parameters.iter().map(ToString::to_string).collect();
+            let parameters = escaped(&parameters.join(", "));
+            let result = escaped(&result.to_string());
+            writeln!(self.html, "<p class=\"type\">({parameters}) → {result}</p>")?;
+        }
         let stats = &self.view.stats;
         let at_least = if stats.flops_are_lower_bound { "at least " } else { "" };
-        let number = |n: usize| count(n as u64);
         let figures = [
-            ("instructions", number(stats.instructions), String::new()),
-            ("computations", number(stats.computations), String::new()),
-            ("While loops", number(stats.while_loops.len()), String::new()),
-            ("fusions", number(stats.fusions), String::new()),
-            ("dots", number(stats.dots), format!("{at_least}{} FLOPs a run", count(stats.flops))),
-            ("parameters", number(stats.parameters), binary(stats.parameter_bytes)),
-            ("constants", binary(stats.constant_bytes), String::new()),
-            ("as a protocol buffer", binary(stats.proto_bytes), String::new()),
-            ("as text", binary(stats.text_bytes), "large constants left out".to_owned()),
+            (stats.instructions, "instruction", String::new()),
+            (stats.computations, "computation", String::new()),
+            (stats.while_loops.len(), "While loop", String::new()),
+            (stats.fusions, "fusion", String::new()),
+            (stats.dots, "dot", format!("{at_least}{} FLOPs a run", count(stats.flops))),
+            (stats.parameters, "parameter", binary(stats.parameter_bytes)),
         ];
         self.html += "<dl class=\"figures\">\n";
-        for (what, number, note) in figures {
-            write!(self.html, "<div><dt>{what}</dt><dd>{number}")?;
-            if !note.is_empty() {
-                write!(self.html, " <small>{note}</small>")?;
-            }
-            self.html += "</dd></div>\n";
+        for (number, thing, note) in figures {
+            let (ending, separator) =
+                (ending(number as u64), if note.is_empty() { "" } else { " · " });
+            let number = count(number as u64);
+            writeln!(
+                self.html,
+                "<div><dt>{thing}{ending}{separator}{note}</dt><dd>{number}</dd></div>",
+            )?;
+        }
+        for (bytes, what) in [
+            (stats.constant_bytes, "of constants"),
+            (stats.proto_bytes, "as a protocol buffer"),
+            (stats.text_bytes, "as text with short constants"),
+        ] {
+            writeln!(self.html, "<div><dt>{what}</dt><dd>{}</dd></div>", binary(bytes))?;
         }
         self.html += "</dl>\n";
         Ok(())
@@ -123,13 +136,12 @@ impl Page<'_> {
             depth = found.depth + 1;
             let name = escaped(&found.name);
             let trips = match found.trip_count {
-                Some(1) => "1 iteration".to_owned(),
-                Some(trips) => format!("{} iterations", count(trips)),
+                Some(trips) => plural(trips, "iteration"),
                 None => "iterations not known".to_owned(),
             };
             write!(
                 self.html,
-                "<a class=\"flow name\" href=\"#c{i}-{n}\">{name}</a> <b>{trips}</b>"
+                "while <a class=\"flow name\" href=\"#c{i}-{n}\">{name}</a> <b>{trips}</b>"
             )?;
             let size = found.body_instructions as u64;
             for (role, called) in view.calls(instruction) {
@@ -305,6 +317,9 @@ const TOOLS: &str = "\
 
 /// A number of things.
 fn plural(number: u64, thing: &str) -> String {
-    let ending = if number == 1 { "" } else { "s" };
-    format!("{} {thing}{ending}", count(number))
+    format!("{} {thing}{}", count(number), ending(number))
+}
+
+fn ending(number: u64) -> &'static str {
+    if number == 1 { "" } else { "s" }
 }

@@ -24,7 +24,7 @@ use crate::device::Device;
 use crate::error::{Error, ErrorKind, Result};
 use crate::xla_ext;
 
-pub use program::{Memory, Program};
+pub use program::Program;
 pub use stats::{Stats, WhileLoop};
 
 /// One HLO module.

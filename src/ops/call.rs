@@ -12,7 +12,7 @@ use crate::lower::Lowering;
 use crate::tensor::Tensor;
 use crate::trace::{self, Captures, Kind, record, scope};
 use crate::tree::{self, Tree};
-use crate::xla_ext::CompileFor;
+use crate::execute::CompileFor;
 
 operation! {
     /// Calls a function.

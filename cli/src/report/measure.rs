@@ -92,11 +92,7 @@ pub fn measure(variant: Variant, shape: &Shape, device: &Device) -> Result<Measu
         let traced = timed(&mut trace, || forward.trace(&x))?;
         let body_traces = forward.step_calls() - calls;
         let lowered = timed(&mut lower, || traced.lower())?;
-        let (equations, mut stats) = (lowered.func().equation_count(), lowered.stats()?);
-        if stats.instructions == 0 {
-            stats.instructions = equations * 2 + 17;
-            stats.proto_bytes = 60_000 + 190 * stats.instructions as u64;
-        }
+        let (equations, stats) = (lowered.func().equation_count(), lowered.stats()?);
         let compiled = timed(&mut compile, || lowered.compile_for(device))?;
         // Reading the result waits for it.
         let call = || {

@@ -12,6 +12,7 @@ use onetrace::{Device, Error, ErrorKind, Result, io};
 
 use crate::failure::{Failure, reason};
 use crate::model::{Forward, Model, Shape};
+use crate::program::open_device;
 use crate::quantity::count;
 use crate::{number, output};
 use document::{Document, Machine, Row};
@@ -166,8 +167,7 @@ const FILES: [&str; 3] = ["report.json", "report.svg", "report.html"];
 impl Report {
     pub fn execute(&self) -> Result<(), Failure> {
         self.check_sizes()?;
-        let device: Result<Device> = self.device.parse();
-        let device = device.map_err(|error| Failure::input("--device", reason(&error)))?;
+        let device = open_device(&self.device)?;
         prepare(&self.output).map_err(|why| Failure::input("--output", why))?;
 
         let document = Document {

@@ -217,7 +217,7 @@ impl Plot {
         // Every so many powers of two, so that their labels stay apart.
         let powers: Vec<usize> =
             document.rows.iter().map(|row| row.steps).filter(|t| t.is_power_of_two()).collect();
-        let every = powers.len().div_ceil(5).max(1);
+        let every = powers.len().div_ceil(6).max(1);
         html! {
             text.title x="0" y="18" { (self.title) }
             @if let Some(summary) = self.summary(document) { (summary) }
