@@ -11,6 +11,7 @@ fn main() {
         };
         match args[1].as_str() {
             "stats" => println!("{}", serde_json::to_string_pretty(&module.stats()).unwrap()),
+            "shlo" => println!("{}", module.stablehlo().unwrap()),
             "text" => println!("{}", module.text(TextOptions::default()).unwrap()),
             "all" => {
                 let s = module.stats();

@@ -48,16 +48,16 @@ impl CompileFor {
 }
 
 impl Executable {
-    /// Compiles a computation that was lowered from `func`.
+    /// Compiles a computation that returns a tuple of these types, or the one there is.
     pub fn compile(
         computation: &XlaComputation,
-        func: &Func,
+        results: Vec<Aval>,
         donated: Vec<usize>,
         device: &Device,
         options: &XlaOptions,
     ) -> Result<Executable> {
         let program = device::compile(std::slice::from_ref(device), computation, options)?;
-        Ok(Executable { program, device: device.clone(), results: func.result_avals(), donated })
+        Ok(Executable { program, device: device.clone(), results, donated })
     }
 
     /// The device that the program runs on.
@@ -141,7 +141,9 @@ fn cached(func: Func, device: &Device, goal: CompileFor) -> Result<Arc<Executabl
     }
     // The lock is not held while XLA compiles: other threads go on.
     let computation = lower::lower(&func, &[])?;
-    let executable = Executable::compile(&computation, &func, Vec::new(), device, &goal.options())?;
+    let results = func.result_avals();
+    let executable =
+        Executable::compile(&computation, results, Vec::new(), device, &goal.options())?;
     let executable = Arc::new(executable);
     let mut cache = lock();
     if cache.len() >= CACHE_LIMIT {

@@ -335,8 +335,9 @@ impl<A: Tree, R: Tree> Lowered<A, R> {
     /// Whatever XLA reports.
     pub fn compile_for(self, device: &Device) -> Result<Compiled<A, R>> {
         let Lowered { traced, computation, donated } = self;
-        let executable =
-            Executable::compile(&computation, &traced.func, donated, device, &XlaOptions::new())?;
+        let results = traced.func.result_avals();
+        let options = XlaOptions::new();
+        let executable = Executable::compile(&computation, results, donated, device, &options)?;
         Ok(Compiled {
             executable,
             captures: traced.captures,

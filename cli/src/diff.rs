@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::fmt::Write;
 
 use clap::Args;
 use onetrace::hlo::WhileLoop;
 use serde::Serialize;
 
+use crate::columns::{self, Align};
 use crate::failure::Failure;
 use crate::figures::{Figures, label};
 use crate::output;
@@ -81,9 +81,7 @@ impl Diff {
     pub fn execute(&self) -> Result<(), Failure> {
         let [a, b] = [&self.a, &self.b].map(|o| Program::with_settings(o, &self.settings));
         let (a, b) = (a?, b?);
-        let measure = |program| {
-            Figures::of_program(program, self.device.name(), !self.no_compile)
-        };
+        let measure = |program| Figures::of_program(program, self.device.name(), !self.no_compile);
         let figures = [measure(&a)?, measure(&b)?];
         output::print(|out| {
             if self.json {
@@ -125,27 +123,14 @@ fn differences(figures: &[Figures; 2]) -> Differences<'_> {
 }
 
 fn table(figures: &[Figures; 2]) -> String {
-    let mut table = String::new();
-    let mut line = |cells: [&str; 5]| {
-        let [name, a, b, more, ratio] = cells;
-        let line = format!("{name:<24}{a:>16}{b:>16}{more:>16}{ratio:>10}");
-        _ = writeln!(table, "{}", line.trim_end());
-    };
-    let mut row = |name: &str, numbers: [Option<u64>; 2]| {
-        let [a, b] = numbers.map(|number| number.map_or(String::new(), count));
-        let (more, ratio) = match numbers {
-            [Some(a), Some(b)] if a != b => {
-                let ratio = if a > 0 { format!("× {:.2}", b as f64 / a as f64) } else { String::new() };
-                (difference(a, b), ratio)
-            }
-            _ => Default::default(),
-        };
-        line([name, &a, &b, &more, &ratio]);
-    };
+    let mut rows = vec![["", "A", "B", "B - A", "B / A"].map(str::to_owned)];
     let [a, b] = figures.each_ref().map(Figures::numbers);
     for ((key, a), (_, b)) in a.into_iter().zip(b) {
+        if key == "while_loops" {
+            rows.push(Default::default());
+        }
         if a.is_some() || b.is_some() {
-            row(&label(key), [a, b]);
+            rows.push(row(label(key), [a, b]));
         }
     }
     let loops = figures.each_ref().map(|figures| &figures.stats.while_loops);
@@ -153,15 +138,26 @@ fn table(figures: &[Figures; 2]) -> String {
         let of = |figure: fn(&WhileLoop) -> Option<u64>| {
             loops.map(|loops| loops.get(i).and_then(figure))
         };
-        row(&format!("  loop {}: trip count", i + 1), of(|a_loop| a_loop.trip_count));
-        let instructions = of(|a_loop| Some(a_loop.body_instructions as u64));
-        row(&format!("  loop {}: instructions", i + 1), instructions);
+        rows.push(row(format!("  iterations of loop {}", i + 1), of(|l| l.trip_count)));
+        let instructions = of(|l| Some(l.body_instructions as u64));
+        rows.push(row("  instructions of its body".to_owned(), instructions));
     }
-    let kinds = figures.each_ref().map(|figures| Some(figures.stats.opcodes.len() as u64));
-    row("opcodes", kinds);
+    rows.push(Default::default());
+    rows.push(["opcodes", "", "", "", ""].map(str::to_owned));
     for (opcode, numbers) in opcodes(figures) {
-        row(&format!("  {opcode}"), numbers.map(Some));
+        rows.push(row(format!("  {opcode}"), numbers.map(Some)));
     }
-    let head = format!("{:<24}{:>16}{:>16}{:>16}\n", "", "A", "B", "B - A");
-    head + &table
+    let right = Align::Right;
+    columns::table(&rows, [Align::Left, right, right, right, right], 3)
+}
+
+/// A figure of both programs. What is the same has no difference.
+fn row(name: String, numbers: [Option<u64>; 2]) -> [String; 5] {
+    let (more, ratio) = match numbers {
+        [Some(0), Some(b)] if b > 0 => (difference(0, b), String::new()),
+        [Some(a), Some(b)] if a != b => (difference(a, b), format!("{:.2}", b as f64 / a as f64)),
+        _ => Default::default(),
+    };
+    let [a, b] = numbers.map(|number| number.map_or(String::new(), count));
+    [name, a, b, more, ratio]
 }

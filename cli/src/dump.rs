@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::failure::{Failure, reason};
 use crate::program::{DeviceOption, Program, Settings, Stage};
 use crate::view::{Request, Task};
-use crate::{output, worker};
+use crate::{output, stablehlo, worker};
 
 /// Print a program: the IR, the HLO before or after XLA's passes, StableHLO, a graph
 ///
@@ -23,7 +23,8 @@ use crate::{output, worker};
 ///
 /// FILE is an HLO module from elsewhere: HLO text, as `lower(..).as_text('hlo')` of JAX gives it, or
 /// a protocol buffer, HloModuleProto or HloProto, binary or text, as --xla_dump_to leaves it. What it
-/// is is told by its content. A name that is also that of a model is written ./gru.
+/// is is told by its content. A name that is also that of a model is written ./gru, and - is standard
+/// input. XLA reads it in a process of its own: what it cannot cope with is an error like others.
 #[derive(Args)]
 #[command(override_usage = USAGE, after_long_help = EXAMPLES, args_override_self = true)]
 pub struct Dump {
@@ -52,7 +53,7 @@ pub struct Dump {
     #[arg(long)]
     locations: bool,
 
-    /// Leave out of the HLO where each instruction comes from
+    /// Leave out of HLO and StableHLO where each instruction comes from
     #[arg(long)]
     no_metadata: bool,
 
@@ -104,8 +105,15 @@ impl Printing {
         let Printing { format, full_constants, metadata } = *self;
         Ok(match format {
             Format::Proto => module.proto().to_vec(),
-            Format::Stablehlo if full_constants => module.stablehlo()?.into_bytes(),
-            Format::Stablehlo => without_large_constants(&module.stablehlo()?).into_bytes(),
+            Format::Stablehlo => {
+                let text = module.stablehlo()?;
+                let text = match full_constants {
+                    true => text,
+                    false => stablehlo::without_large_constants(&text),
+                };
+                let text = if metadata { text } else { stablehlo::without_locations(&text) };
+                text.into_bytes()
+            }
             Format::Pbtxt => module.pbtxt()?.into_bytes(),
             Format::Dot => module.dot().into_bytes(),
             Format::Html => module.html().into_bytes(),
@@ -115,23 +123,6 @@ impl Printing {
             }
         })
     }
-}
-
-/// StableHLO in which what MLIR prints as hexadecimal digits is left out, in MLIR's own notation.
-fn without_large_constants(text: &str) -> String {
-    const START: &str = "dense<\"0x";
-    let mut short = String::new();
-    for (i, part) in text.split(START).enumerate() {
-        let rest = match part.split_once("\">") {
-            Some((_, rest)) if i > 0 => {
-                short.push_str("dense_resource<__elided__>");
-                rest
-            }
-            _ => part,
-        };
-        short.push_str(rest);
-    }
-    short
 }
 
 impl Dump {
@@ -144,9 +135,8 @@ impl Dump {
         }
         let dump = self.dump(&program)?;
         match &self.output {
-            Some(path) => io::write_atomically(path, |file| file.write_all(&dump)).map_err(|error| {
-                Failure::run(format_args!("--output: {}", reason(&error)))
-            }),
+            Some(path) => io::write_atomically(path, |file| file.write_all(&dump))
+                .map_err(|error| Failure::run(format_args!("--output: {}", reason(&error)))),
             None => output::print(|out| out.write_all(&dump)),
         }
     }
@@ -172,8 +162,8 @@ impl Dump {
         if self.locations && self.format != Format::Ir {
             return refused("--locations", "they are printed in the IR; add --format ir");
         }
-        if self.no_metadata && self.format != Format::Hlo {
-            return refused("--no-metadata", "the metadata are left out of --format hlo only");
+        if self.no_metadata && !matches!(self.format, Format::Hlo | Format::Stablehlo) {
+            return refused("--no-metadata", "take --format hlo or stablehlo, whose text has them");
         }
         let shortened = matches!(self.format, Format::Ir | Format::Hlo | Format::Stablehlo);
         if self.full_constants && !shortened {

@@ -3,7 +3,10 @@
 use std::io::Write;
 use std::process::ExitCode;
 
+use serde::{Deserialize, Serialize};
+
 /// A failure of a command.
+#[derive(Serialize, Deserialize)]
 pub struct Failure {
     status: u8,
     message: String,
@@ -15,7 +18,7 @@ impl Failure {
         Failure::wrong(format_args!("{argument}: {reason}"))
     }
 
-    /// The message of [`Failure::input`], as it stands.
+    /// An input is wrong, and the message names it.
     pub fn wrong(message: impl std::fmt::Display) -> Failure {
         Failure { status: 2, message: message.to_string() }
     }

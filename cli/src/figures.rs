@@ -1,10 +1,11 @@
 //! The figures of a program, as a table and as JSON.
 
-use std::fmt::Write;
+use std::cmp::Reverse;
 
-use onetrace::hlo::Stats;
+use onetrace::hlo::{Stats, WhileLoop};
 use serde::{Deserialize, Serialize};
 
+use crate::columns::{self, Align};
 use crate::failure::Failure;
 use crate::program::Program;
 use crate::quantity::{binary, count};
@@ -38,11 +39,7 @@ impl Figures {
     }
 
     /// The figures of a model or a file. Without `compile`, those of the memory are left out.
-    pub fn of_program(
-        program: &Program,
-        device: &str,
-        compile: bool,
-    ) -> Result<Figures, Failure> {
+    pub fn of_program(program: &Program, device: &str, compile: bool) -> Result<Figures, Failure> {
         let device = device.to_owned();
         let request = Request { stage: program.stage(), compile, device, task: Task::Measure };
         match program {
@@ -84,37 +81,38 @@ impl Figures {
 
     /// A table of all figures.
     pub fn table(&self) -> String {
-        let mut table = String::new();
-        let mut line = |name: &str, number: &str, note: &str| {
-            let line = format!("{name:<24}{number:>20}   {note}");
-            _ = writeln!(table, "{}", line.trim_end());
-        };
+        let row = |name: String, number: String, note: String| [name, number, note];
+        let mut rows = Vec::new();
         for (key, number) in self.numbers() {
             // A figure that is not known is left out; the JSON has a null.
             let Some(number) = number else { continue };
             let note = match key {
                 "flops" if self.stats.flops_are_lower_bound => {
-                    "at least: a loop has no known trip count".to_owned()
+                    "or more: a loop has no known trip count".to_owned()
                 }
                 _ if key.ends_with("_bytes") => binary(number),
                 _ => String::new(),
             };
-            line(&label(key), &count(number), &note);
+            if key == "while_loops" {
+                rows.push(Default::default());
+            }
+            rows.push(row(label(key), count(number), note));
         }
-        for a_loop in &self.stats.while_loops {
-            let name = format!("{}{}", "  ".repeat(a_loop.depth + 1), a_loop.name);
-            let trips = a_loop.trip_count.map_or("unknown".to_owned(), count);
-            let note = format!("iterations of {} instructions", count(a_loop.body_instructions as u64));
-            line(&name, &trips, &note);
+        for WhileLoop { name, depth, trip_count, body_instructions } in &self.stats.while_loops {
+            let trips = trip_count.map_or("?".to_owned(), count);
+            let body = count(*body_instructions as u64);
+            let name = format!("{}{name}", "  ".repeat(depth + 1));
+            rows.push(row(name, trips, format!("iterations of {body} instructions")));
         }
-        line("opcodes", &count(self.stats.opcodes.len() as u64), "");
+        rows.push(Default::default());
+        rows.push(row("opcodes".to_owned(), String::new(), String::new()));
         let mut opcodes: Vec<(&String, &usize)> = self.stats.opcodes.iter().collect();
         // Equal counts stay in the order of the alphabet.
-        opcodes.sort_by_key(|(_, number)| std::cmp::Reverse(**number));
+        opcodes.sort_by_key(|(_, number)| Reverse(**number));
         for (opcode, number) in opcodes {
-            line(&format!("  {opcode}"), &count(*number as u64), "");
+            rows.push(row(format!("  {opcode}"), count(*number as u64), String::new()));
         }
-        table
+        columns::table(&rows, [Align::Left, Align::Right, Align::Left], 3)
     }
 }
 

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod columns;
 mod completions;
 mod diff;
 mod dump;
@@ -17,6 +18,7 @@ mod quantity;
 mod report;
 mod run;
 mod sequence;
+mod stablehlo;
 mod stats;
 mod timing;
 mod view;

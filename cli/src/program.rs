@@ -114,7 +114,10 @@ impl Settings {
 
     fn names() -> Vec<String> {
         let command = Settings::augment_args(Command::new("settings"));
-        command.get_arguments().map(|argument| argument.get_id().as_str().replace('_', "-")).collect()
+        command
+            .get_arguments()
+            .map(|argument| argument.get_id().as_str().replace('_', "-"))
+            .collect()
     }
 
     /// These settings, and those of `shared` for what is not among them.
@@ -217,10 +220,14 @@ impl Program {
     }
 
     fn file(path: &Path, stage: Stage) -> Result<Program, Failure> {
+        if path == "-" {
+            return Ok(Program::File("/dev/stdin".into(), stage));
+        }
         // What else can be wrong with a file is found when it is read.
         if path.components().count() == 1 && std::fs::symlink_metadata(path).is_err() {
             let models = Model::ALL.map(Model::name).join(", ");
-            let why = format!("there is no model and no file of this name; the models are {models}");
+            let why =
+                format!("there is no model and no file of this name; the models are {models}");
             return Err(Failure::input(&path.display().to_string(), why));
         }
         Ok(Program::File(path.to_owned(), stage))

@@ -1,5 +1,6 @@
 //! A program at a stage, and what is asked of it: the same for models and for files.
 
+use onetrace::Device;
 use onetrace::Memory;
 use onetrace::hlo::Module;
 use serde::{Deserialize, Serialize};
@@ -37,13 +38,18 @@ impl Request {
         self.compile || self.stage == Stage::Optimized
     }
 
+    /// The device to compile for, if the program is compiled.
+    pub fn device(&self) -> Result<Option<Device>, Failure> {
+        self.compiles().then(|| open_device(&self.device)).transpose()
+    }
+
     /// What is asked, of a model.
     pub fn view_of_model(&self, lowered: Lowered) -> Result<View, Failure> {
         let traced = lowered.module()?;
-        if !self.compiles() {
+        let Some(device) = self.device()? else {
             return Ok(View { module: traced, memory: None });
-        }
-        let compiled = lowered.compile_for(&open_device(&self.device)?)?;
+        };
+        let compiled = lowered.compile_for(&device)?;
         let module = match self.stage {
             Stage::Traced => traced,
             Stage::Optimized => compiled.optimized()?,
@@ -52,11 +58,15 @@ impl Request {
     }
 
     /// What is asked, of the module of a file.
-    pub fn view_of_module(&self, module: Module) -> Result<View, Failure> {
-        if !self.compiles() {
+    pub fn view_of_module(
+        &self,
+        module: Module,
+        device: Option<&Device>,
+    ) -> onetrace::Result<View> {
+        let Some(device) = device else {
             return Ok(View { module, memory: None });
-        }
-        let program = module.compile(&open_device(&self.device)?)?;
+        };
+        let program = module.compile(device)?;
         let module = match self.stage {
             Stage::Traced => module,
             Stage::Optimized => program.optimized()?,

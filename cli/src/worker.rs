@@ -1,9 +1,9 @@
 //! Files are handed to XLA in a process of their own: on some malformed modules XLA ends the
 //! process, and the command has to say so instead of going down with it.
 //!
-//! The process is this program with the hidden subcommand `worker`. It writes a line to standard
-//! output when the file was read, and then the result; if it fails, it says why as every command
-//! does.
+//! The process is this program with the hidden subcommand `worker`. It writes the line `read` to
+//! standard output when the file was read, and then `done` and the answer, or `failed` and the failure.
+//! If neither comes, XLA has ended it.
 
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -14,18 +14,23 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use onetrace::hlo::Module;
-use rustix::process::{Resource, Rlimit, setrlimit};
+use onetrace::{Error, ErrorKind};
+use rustix::process::{Resource, Rlimit, Signal, set_parent_process_death_signal, setrlimit};
+use serde::Serialize;
 
-use crate::failure::Failure;
+use crate::dump::Format;
+use crate::failure::{Failure, reason};
 use crate::figures::Figures;
 use crate::output;
+use crate::program::Stage;
 use crate::view::{Request, Task};
 
 /// How long XLA may take for a file, compiling included.
 const TIME_LIMIT: Duration = Duration::from_secs(600);
 
-/// The line that says that the file was read.
 const READ: &[u8] = b"read\n";
+const DONE: &[u8] = b"done\n";
+const FAILED: &[u8] = b"failed\n";
 
 /// Has what is asked done with the file at `path`.
 pub fn answer(path: &Path, request: &Request) -> Result<Vec<u8>, Failure> {
@@ -34,38 +39,43 @@ pub fn answer(path: &Path, request: &Request) -> Result<Vec<u8>, Failure> {
     let mut command = Command::new(std::env::current_exe().map_err(failed)?);
     command.args(["worker", &text, "--"]).arg(path);
     let ended = supervise(&mut command, TIME_LIMIT).map_err(failed)?;
-    let (was_read, answer) = match ended.stdout.strip_prefix(READ) {
-        Some(answer) => (true, answer),
+    verdict(path, &ended, request.compiles())
+}
+
+/// The answer or the failure of a process that is over, or that XLA has ended it.
+fn verdict(path: &Path, ended: &Ended, compiles: bool) -> Result<Vec<u8>, Failure> {
+    let (was_read, outcome) = match ended.stdout.strip_prefix(READ) {
+        Some(outcome) => (true, outcome),
         None => (false, &*ended.stdout),
     };
-    let stderr = String::from_utf8_lossy(&ended.stderr);
-    match (ended.status.and_then(|status| status.code()), stderr.rsplit_once("error: ")) {
-        (Some(0), _) if was_read => {
-            // Warnings of XLA.
-            _ = io::stderr().write_all(&ended.stderr);
-            Ok(answer.to_owned())
+    if ended.status.is_some_and(|status| status.success()) {
+        // Warnings of XLA.
+        _ = io::stderr().write_all(&ended.stderr);
+        if let Some(answer) = outcome.strip_prefix(DONE) {
+            return Ok(answer.to_owned());
         }
-        (Some(1), Some((_, message))) => Err(Failure::run(message.trim_end())),
-        (Some(2), Some((_, message))) => Err(Failure::wrong(message.trim_end())),
-        _ => {
-            let could_not = match (was_read, request.compiles()) {
-                (false, _) => "read",
-                (true, true) => "compile",
-                (true, false) => "print",
-            };
-            let how = match ended.status {
-                Some(status) => format!("its process ended with {status}"),
-                None => format!("it was not done after {} s", TIME_LIMIT.as_secs()),
-            };
-            let last = last_words(&stderr).map_or(String::new(), |words| format!(": {words}"));
-            let why = format!("XLA could not {could_not} this module: {how}{last}");
-            Err(Failure::input(&path.display().to_string(), why))
+        let failure = outcome.strip_prefix(FAILED).and_then(|f| serde_json::from_slice(f).ok());
+        if let Some(failure) = failure {
+            return Err(failure);
         }
     }
+    let could_not = match (was_read, compiles) {
+        (false, _) => "read",
+        (true, true) => "compile",
+        (true, false) => "print",
+    };
+    let how = match ended.status {
+        Some(status) => format!("its process ended with {status}"),
+        None => format!("it was not done after {} s", TIME_LIMIT.as_secs()),
+    };
+    let last = last_words(&ended.stderr).map_or(String::new(), |words| format!(": {words}"));
+    let why = format!("XLA could not {could_not} this module: {how}{last}");
+    Err(Failure::input(&path.display().to_string(), why))
 }
 
 /// The message with which XLA or the C++ library ended the process.
-fn last_words(stderr: &str) -> Option<&str> {
+fn last_words(stderr: &[u8]) -> Option<String> {
+    let stderr = String::from_utf8_lossy(stderr);
     // A failed check: "F0000 00:00:1700000000.123456  1234 file.cc:56] Check failed: ..".
     let fatal = stderr.lines().find(|line| {
         let mut characters = line.chars();
@@ -73,7 +83,7 @@ fn last_words(stderr: &str) -> Option<&str> {
     });
     let fatal = fatal.and_then(|line| line.split_once("] ")).map(|(_, message)| message);
     let thrown = || stderr.lines().find(|line| line.trim_start().starts_with("what():"));
-    fatal.or_else(thrown).map(str::trim)
+    fatal.or_else(thrown).map(|words| words.trim().to_owned())
 }
 
 /// Looks at a file for another process of this program.
@@ -92,18 +102,68 @@ impl Worker {
     pub fn execute(&self) -> Result<(), Failure> {
         // The image of an aborted process helps nobody here, and is large.
         _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
-        // The message begins with the name of the file.
-        let module =
-            Module::read(&self.file).map_err(|error| Failure::wrong(error.message()))?;
-        output::print(|out| out.write_all(READ))?;
-        let view = self.request.view_of_module(module)?;
-        let answer = match &self.request.task {
-            Task::Print(printing) => printing.print(&view.module)?,
-            Task::Measure => serde_json::to_vec(&Figures::of_view(&view))
-                .map_err(|error| Failure::run(format_args!("the figures: {error}")))?,
+        // What takes more memory than the machine has ends here, and not the whole machine.
+        let memory = Some(onetrace::host_memory() as u64);
+        _ = setrlimit(Resource::Data, Rlimit { current: memory, maximum: memory });
+        // Nobody waits for the answer if the command is gone.
+        _ = set_parent_process_death_signal(Some(Signal::KILL));
+        let (tag, outcome) = match self.answer() {
+            Ok(answer) => (DONE, answer),
+            Err(failure) => (FAILED, json(&failure)?),
         };
-        output::print(|out| out.write_all(&answer))
+        output::print(|out| {
+            out.write_all(tag)?;
+            out.write_all(&outcome)
+        })
     }
+
+    fn answer(&self) -> Result<Vec<u8>, Failure> {
+        // The message begins with the name of the file.
+        let read = Module::read(&self.file);
+        let module = read.map_err(|error| Failure::wrong(error.message()))?;
+        output::print(|out| out.write_all(READ))?;
+        let mut request = self.request.clone();
+        if module.lacks_constants() {
+            self.do_without_constants(&mut request)?;
+        }
+        let device = request.device()?;
+        let of_file = |error: Error| {
+            let message = format!("{}: {}", self.file.display(), reason(&error));
+            match error.kind() {
+                ErrorKind::Hlo => Failure::wrong(message),
+                _ => Failure::run(message),
+            }
+        };
+        let view = request.view_of_module(module, device.as_ref()).map_err(of_file)?;
+        match &request.task {
+            Task::Print(printing) => printing.print(&view.module).map_err(of_file),
+            Task::Measure => json(&Figures::of_view(&view)),
+        }
+    }
+
+    /// Refuses or leaves out what needs the values of constants. The library refuses the rest.
+    fn do_without_constants(&self, request: &mut Request) -> Result<(), Failure> {
+        let file = self.file.display();
+        const LACK: &str = "the text leaves out the values of constants, `{...}`";
+        if matches!(&request.task, Task::Print(printing) if printing.format == Format::Proto) {
+            return Err(Failure::wrong(format_args!(
+                "{file}: {LACK}, and a protocol buffer has them; start from text with all of them"
+            )));
+        }
+        if request.compile && request.stage == Stage::Traced {
+            request.compile = false;
+            // It is not worse if the warning cannot be written.
+            _ = writeln!(
+                io::stderr(),
+                "warning: {file}: {LACK}; it was not compiled, and its memory is not known"
+            );
+        }
+        Ok(())
+    }
+}
+
+fn json(value: &impl Serialize) -> Result<Vec<u8>, Failure> {
+    serde_json::to_vec(value).map_err(Failure::run)
 }
 
 /// How a process ended, and what it wrote.
@@ -146,4 +206,50 @@ fn collect(pipe: Option<impl Read + Send + 'static>) -> mpsc::Receiver<Vec<u8>> 
         _ = sender.send(bytes);
     });
     receiver
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is made of a shell that runs `script` in the place of the worker.
+    fn verdict_on(script: &str, limit: Duration) -> Result<Vec<u8>, String> {
+        let ended = supervise(Command::new("sh").args(["-c", script]), limit).unwrap();
+        let verdict = verdict(Path::new("m.hlo"), &ended, false);
+        verdict.map_err(|failure| serde_json::to_value(failure).unwrap().to_string())
+    }
+
+    #[test]
+    fn answers_and_failures_come_through() {
+        let verdict = |script| verdict_on(script, TIME_LIMIT);
+        assert_eq!(verdict("printf 'read\\ndone\\nread\\n'"), Ok(b"read\n".to_vec()));
+        let failure = r#"{"message":"m.hlo: no","status":2}"#;
+        assert_eq!(verdict(&format!("printf 'failed\\n'; echo '{failure}'")), Err(failure.into()));
+        // Far more than a pipe holds, in both.
+        let much = "printf 'read\\ndone\\n'; yes | head -c 999999; yes | head -c 999999 >&2";
+        assert_eq!(verdict(much).map(|answer| answer.len()), Ok(999_999));
+    }
+
+    #[test]
+    fn a_process_that_xla_ends_is_an_error_of_the_file() {
+        let verdict = |script| verdict_on(script, Duration::from_millis(500)).unwrap_err();
+        let check =
+            "echo 'F0000 00:00:17.4  9 shape.cc:5] Check failed: a == b' >&2; kill -ABRT $$";
+        assert_eq!(
+            verdict(check),
+            r#"{"message":"m.hlo: XLA could not read this module: its process ended with signal: 6 (SIGABRT): Check failed: a == b","status":2}"#
+        );
+        assert_eq!(
+            verdict("printf 'read\\ndo'; kill -SEGV $$"),
+            r#"{"message":"m.hlo: XLA could not print this module: its process ended with signal: 11 (SIGSEGV)","status":2}"#
+        );
+        assert_eq!(
+            verdict("echo \"terminate\n  what():  std::bad_alloc\" >&2; exit 134"),
+            r#"{"message":"m.hlo: XLA could not read this module: its process ended with exit status: 134: what():  std::bad_alloc","status":2}"#
+        );
+        assert_eq!(
+            verdict("printf 'read\\n'; exec sleep 60"),
+            r#"{"message":"m.hlo: XLA could not print this module: it was not done after 600 s","status":2}"#
+        );
+    }
 }

@@ -44,7 +44,9 @@ pub(super) fn check(module: &HloModuleProto) -> Result<(), String> {
     check_program_shape(module.host_program_shape.as_ref(), entry)
         .map_err(|what| format!("the types of arguments and results: {what}"))?;
     check_aliases(module, entry)?;
-    check_schedule(module)
+    check_schedule(module)?;
+    module.device_assignment.as_ref().map_or(Ok(()), check_devices)?;
+    module.stack_frame_index.as_ref().map_or(Ok(()), |stacks| check_stacks(stacks, module))
 }
 
 /// What is known of a computation that was checked.
@@ -126,8 +128,8 @@ fn check_callee(instruction: &HloInstructionProto, called: &Seen) -> Result<(), 
 fn check_instruction(instruction: &HloInstructionProto) -> Result<(), String> {
     let shape = instruction.shape.as_ref().ok_or("it has no type")?;
     check_shape(shape, 0)?;
-    if instruction.opcode.is_empty() {
-        return Err("it has no opcode".to_owned());
+    if instruction.opcode.is_empty() || instruction.name.is_empty() {
+        return Err("it has no opcode or no name".to_owned());
     }
     // Ids are 32 bits of the computation and 32 of the instruction in it.
     if instruction.id < 0 {
@@ -272,6 +274,10 @@ fn check_program_shape(
         check_shape(parameter, 0)?;
     }
     check_shape(shape.result.as_ref().ok_or("there is no result")?, 0)?;
+    let names = shape.parameter_names.len();
+    if names != shape.parameters.len() {
+        return Err(format!("{} parameters with {names} names", shape.parameters.len()));
+    }
     let parameters = computation.instructions.iter().filter(|i| i.opcode == "parameter");
     let (found, wanted) = (shape.parameters.len(), parameters.clone().count());
     if found != wanted {
@@ -338,4 +344,61 @@ fn check_schedule(module: &HloModuleProto) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// There is a device for each replica of each computation.
+fn check_devices(assignment: &DeviceAssignmentProto) -> Result<(), String> {
+    let (replicas, computations) = (assignment.replica_count, assignment.computation_count);
+    let devices = &assignment.computation_devices;
+    let are = |count: i32, found: usize| count > 0 && usize::try_from(count) == Ok(found);
+    let complete = are(computations, devices.len())
+        && devices.iter().all(|list| are(replicas, list.replica_device_ids.len()));
+    if complete || *assignment == DeviceAssignmentProto::default() {
+        return Ok(());
+    }
+    Err(format!("it has no device for each of {replicas} replicas of {computations} computations"))
+}
+
+/// Stacks of calls end, and name what is there. Numbers count from 1; 0 stands for no frame.
+fn check_stacks(stacks: &StackFrameIndexProto, module: &HloModuleProto) -> Result<(), String> {
+    let within = |number: i32, len: usize| usize::try_from(number).is_ok_and(|n| n <= len);
+    let names = |number: i32, len: usize| number != 0 && within(number, len);
+    let (files, functions) = (stacks.file_names.len(), stacks.function_names.len());
+    let (locations, frames) = (stacks.file_locations.len(), stacks.stack_frames.len());
+    let is_location = |location: &FileLocation| {
+        names(location.file_name_id, files) && names(location.function_name_id, functions)
+    };
+    if !stacks.file_locations.iter().all(is_location) {
+        return Err("a place in a source file has a name that is missing".to_owned());
+    }
+    // Frames that are known to lead to the outermost call.
+    let mut ends = vec![false; frames];
+    for start in 0..frames {
+        let mut chain = Vec::new();
+        let mut next = start;
+        while !ends[next] {
+            let frame = &stacks.stack_frames[next];
+            chain.push(next);
+            let known = names(frame.file_location_id, locations)
+                && within(frame.parent_frame_id, frames)
+                && chain.len() <= frames;
+            if !known {
+                return Err(format!("frame {} of the stacks of calls leads nowhere", next + 1));
+            }
+            match frame.parent_frame_id {
+                0 => break,
+                parent => next = parent as usize - 1,
+            }
+        }
+        chain.into_iter().for_each(|frame| ends[frame] = true);
+    }
+    let instructions = module.computations.iter().flat_map(|c| &c.instructions);
+    let mut metadata = instructions.filter_map(|i| Some((i, i.metadata.as_ref()?)));
+    match metadata.find(|(_, metadata)| !within(metadata.stack_frame_id, frames)) {
+        Some((i, metadata)) => Err(format!(
+            "instruction {:?}: its stack of calls has number {}, and there are {frames}",
+            i.name, metadata.stack_frame_id,
+        )),
+        None => Ok(()),
+    }
 }

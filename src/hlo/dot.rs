@@ -4,8 +4,9 @@ use std::fmt::Write;
 
 use super::Module;
 use super::category;
+use super::graph::Place;
 use super::proto::{HloInstructionProto, ShapeProto};
-use super::view::{Computation, View, attributes, escaped, value};
+use super::view::{Caller, View, attributes, escaped, value};
 use crate::quantity::count;
 
 /// A tuple of more parts is shown with the number of the rest.
@@ -13,6 +14,10 @@ const SHOWN_PARTS: usize = 8;
 
 /// Longer attributes and names are cut, so that a node stays narrow.
 const SHOWN_CHARS: usize = 60;
+
+/// Instructions whose edges need no numbers: the operands can change places, or are all alike.
+const UNNUMBERED: [&str; 8] =
+    ["add", "and", "maximum", "minimum", "multiply", "or", "tuple", "xor"];
 
 impl Module {
     /// The graph of the module in the language of Graphviz: `dot -Tsvg` draws it.
@@ -46,8 +51,18 @@ struct Graph<'a> {
 /// What is still to be written of a cluster.
 enum Step {
     Open(usize),
-    Close(usize),
+    Close,
 }
+
+/// How the whole and what has no looks of its own is drawn.
+const LOOKS: &str = "\
+  graph [compound=true, newrank=true, nodesep=0.25, ranksep=0.35, labeljust=l, bgcolor=white,
+    fontname=\"Helvetica,Arial,sans-serif\", fontsize=12];
+  node [shape=box, style=\"filled,rounded\", margin=\"0.09,0.05\",
+    fontname=\"Helvetica,Arial,sans-serif\", fontsize=10, fontcolor=\"#1f2328\"];
+  edge [color=\"#6e7781\", fontcolor=\"#59636e\", arrowsize=0.6,
+    fontname=\"Helvetica,Arial,sans-serif\", fontsize=8];
+";
 
 impl Graph<'_> {
     fn line(&mut self, depth: usize, line: std::fmt::Arguments) {
@@ -58,118 +73,109 @@ impl Graph<'_> {
     fn write(&mut self) {
         let view = self.view;
         self.line(0, format_args!("digraph {} {{", quoted(view.module.name())));
-        self.line(1, format_args!("graph [compound=true, newrank=true, nodesep=0.25, ranksep=0.35, fontname=\"Helvetica,Arial,sans-serif\", fontsize=12, labeljust=l, bgcolor=white];"));
-        self.line(1, format_args!("node [shape=box, style=\"filled,rounded\", margin=\"0.09,0.05\", fontname=\"Helvetica,Arial,sans-serif\", fontsize=10, fontcolor=\"#1f2328\"];"));
-        self.line(1, format_args!("edge [color=\"#6e7781\", fontcolor=\"#59636e\", arrowsize=0.6, fontname=\"Helvetica,Arial,sans-serif\", fontsize=8];"));
-        let drawn: Vec<bool> = view.computations.iter().map(|c| self.is_drawn(c)).collect();
-        let inner: Vec<bool> = view.computations.iter().map(is_inner).collect();
-        let mut steps: Vec<Step> =
-            (0..drawn.len()).rev().filter(|&i| !inner[i]).map(Step::Open).collect();
-        let mut children = vec![Vec::new(); drawn.len()];
-        for (i, computation) in view.computations.iter().enumerate() {
-            if let Some(parent) = computation.parent.filter(|_| inner[i]) {
-                children[parent].push(i);
+        self.text += LOOKS;
+        let mut children = vec![Vec::new(); view.order.len()];
+        let mut steps = Vec::new();
+        for &c in view.order.iter().filter(|&&c| self.is_drawn(c)) {
+            match view.only_parent(c) {
+                Some(parent) => children[parent].push(c),
+                None => steps.push(Step::Open(c)),
             }
         }
+        steps.reverse();
         let mut depth = 1;
         while let Some(step) = steps.pop() {
             match step {
-                Step::Open(i) if drawn[i] => {
-                    self.open(i, depth);
+                Step::Open(c) => {
+                    self.open(c, depth);
                     depth += 1;
-                    steps.push(Step::Close(i));
-                    steps.extend(children[i].iter().rev().map(|&child| Step::Open(child)));
+                    steps.push(Step::Close);
+                    steps.extend(children[c].iter().rev().map(|&child| Step::Open(child)));
                 }
-                Step::Open(_) => {}
-                Step::Close(_) => {
+                Step::Close => {
                     depth -= 1;
                     self.line(depth, format_args!("}}"));
                 }
             }
         }
-        for i in (0..drawn.len()).filter(|&i| drawn[i]) {
-            self.edges(i, &drawn);
+        for &c in &view.order {
+            if self.is_drawn(c) {
+                self.edges(c);
+            }
         }
         self.line(0, format_args!("}}"));
     }
 
     /// Whether a computation is more than a reducer that is named where it is applied.
-    fn is_drawn(&self, computation: &Computation) -> bool {
-        let applied = |role: &str| role == "to_apply";
-        let reducer = !computation.callers.is_empty()
-            && computation.callers.iter().all(|caller| applied(&caller.role))
-            && computation.callers.iter().all(|caller| caller.instruction.opcode != "call")
-            && computation.only_opcode().is_some();
-        !reducer
+    fn is_drawn(&self, c: usize) -> bool {
+        let callers = self.view.callers(c);
+        let applied = |caller: &Caller| {
+            caller.role == "to_apply" && self.view.instruction(caller.place).opcode != "call"
+        };
+        callers.is_empty() || !callers.iter().all(applied) || self.view.only_opcode(c).is_none()
     }
 
     /// Begins a cluster and writes its nodes.
-    fn open(&mut self, i: usize, depth: usize) {
-        let computation = &self.view.computations[i];
+    fn open(&mut self, c: usize, depth: usize) {
+        let view = self.view;
         let (mut title, mut colour, mut fill) = (String::new(), "#8c959f", "#ffffff");
-        for caller in computation.callers.iter().take(1) {
-            let category = category::of(&caller.instruction.opcode);
-            (colour, fill) = (category.ink, tint(&caller.instruction.opcode, &caller.role));
-            title = format!("{} of {}", caller.role, caller.instruction.name);
-            if caller.role == "calls" || caller.role == "to_apply" {
-                title = format!("{} {}", caller.instruction.opcode, caller.instruction.name);
+        let callers = view.callers(c);
+        if let Some(Caller { place, role }) = callers.first() {
+            let HloInstructionProto { opcode, name, .. } = view.instruction(*place);
+            (colour, fill) = (category::of(opcode).ink, tint(opcode, role));
+            title = match role.as_str() {
+                "calls" | "to_apply" => format!("{opcode} {name}"),
+                role => format!("{role} of {name}"),
+            };
+            if callers.len() > 1 {
+                title += &format!(" and {} more", callers.len() - 1);
             }
         }
-        if computation.callers.len() > 1 {
-            title += &format!(" and {} more", computation.callers.len() - 1);
-        }
-        if self.view.is_entry(computation) {
+        if view.graph.entry() == Some(c) {
             title = "ENTRY".to_owned();
         }
-        let name = escaped(&computation.proto.name);
-        self.line(depth, format_args!("subgraph cluster_{i} {{"));
+        let (name, title) = (escaped(&view.graph.computation(c).name), escaped(&title));
+        self.line(depth, format_args!("subgraph cluster_{c} {{"));
+        self.line(
+            depth + 1,
+            format_args!("label=<<B>{name}</B>  <FONT COLOR=\"#59636e\">{title} </FONT>>;"),
+        );
         self.line(
             depth + 1,
             format_args!(
-                "label=<<B>{name}</B>  <FONT COLOR=\"#59636e\">{}</FONT>>; style=\"rounded,filled\"; color=\"{colour}\"; fillcolor=\"{fill}\"; margin=10;",
-                escaped(&title),
+                "style=\"rounded,filled\"; color=\"{colour}\"; fillcolor=\"{fill}\"; margin=10;",
             ),
         );
-        for (n, instruction) in computation.instructions.iter().enumerate() {
-            if !is_folded(computation, instruction) {
-                self.node(i, n, instruction, depth + 1);
+        for place in view.instructions(c) {
+            if !self.is_folded(place) {
+                self.node(place, depth + 1);
             }
         }
     }
 
-    fn node(&mut self, i: usize, n: usize, instruction: &HloInstructionProto, depth: usize) {
+    fn node(&mut self, place: Place, depth: usize) {
         let view = self.view;
-        let computation = &view.computations[i];
+        let instruction = view.instruction(place);
         let category = category::of(&instruction.opcode);
-        let is_root = computation.is_root(instruction);
         let mut lines = vec![title(instruction)];
         if let Some(shape) = &instruction.shape {
             lines.push(small(&shape_lines(shape)));
         }
         if let Some(constant) = value(instruction) {
             lines.push(escaped(&constant));
+            // A tensor with a name, as parameters of modules have, tells it there.
+            let name = instruction.metadata.as_ref().map_or("", |metadata| &metadata.op_name);
+            if let Some(name) = name.strip_suffix("/constant") {
+                lines.push(format!("<I>{}</I>", escaped(&cut(name))));
+            }
         }
-        if let Some(found) = view.while_loop(instruction) {
+        if let Some(found) = view.while_loop(place) {
             let times = found.trip_count.map_or("an unknown number of".to_owned(), count);
             lines.push(format!("<B>{times} iterations</B>"));
         }
-        let mut details = attributes(instruction);
-        details.retain(|attribute| !attribute.starts_with("index="));
-        for (role, called) in view.calls(instruction) {
-            let called = &view.computations[called];
-            if let Some(opcode) = called.only_opcode().filter(|_| !self.is_drawn(called)) {
-                details.push(format!("{role}={opcode}"));
-            }
-        }
-        for (position, operand) in computation.operands(instruction).enumerate() {
-            if let Some(constant) = folded_value(computation, operand) {
-                let broadcast = if operand.opcode == "broadcast" { " everywhere" } else { "" };
-                details.push(format!("operand {position} = {constant}{broadcast}"));
-            }
-        }
-        lines.extend(details.iter().map(|detail| small(&escaped(&cut(detail)))));
+        lines.extend(self.details(place).iter().map(|detail| small(&escaped(&cut(detail)))));
         let mut looks = format!("fillcolor=\"{}\", color=\"{}\"", category.fill, category.ink);
-        if is_root {
+        if view.is_root(place) {
             lines[0] = format!("ROOT {}", lines[0]);
             looks += ", penwidth=2.4";
         }
@@ -183,53 +189,100 @@ impl Graph<'_> {
         if let Some((file, line)) = view.module.source(instruction) {
             tooltip += &format!("\n{file}:{line}");
         }
-        let label = lines.join("<BR/>");
-        let tooltip = quoted(&tooltip);
-        self.line(depth, format_args!("n{i}_{n} [label=<{label}>, {looks}, tooltip={tooltip}];"));
+        let (label, tooltip) = (lines.join("<BR/>"), quoted(&tooltip));
+        let node = node(place);
+        self.line(depth, format_args!("{node} [label=<{label}>, {looks}, tooltip={tooltip}];"));
+    }
+
+    /// What an instruction says besides its type: attributes, reducers, scalar operands.
+    fn details(&self, place: Place) -> Vec<String> {
+        let view = self.view;
+        let mut details = attributes(view.instruction(place));
+        // That of a `get-tuple-element` is its title.
+        details.retain(|attribute| !attribute.starts_with("index="));
+        for (role, called) in view.calls(place) {
+            if let Some(opcode) = view.only_opcode(called).filter(|_| !self.is_drawn(called)) {
+                details.push(format!("{role}={opcode}"));
+            }
+        }
+        for (position, operand) in view.operands(place).enumerate() {
+            if let Some(constant) = self.folded_value(operand) {
+                let is_broadcast = view.instruction(operand).opcode == "broadcast";
+                let everywhere = if is_broadcast { " everywhere" } else { "" };
+                details.push(format!("operand {position} = {constant}{everywhere}"));
+            }
+        }
+        details
     }
 
     /// Writes where the operands of the instructions come from and what they call.
-    fn edges(&mut self, i: usize, drawn: &[bool]) {
+    fn edges(&mut self, c: usize) {
         let view = self.view;
-        let computation = &view.computations[i];
-        for (n, instruction) in computation.instructions.iter().enumerate() {
-            if is_folded(computation, instruction) {
+        for place in view.instructions(c) {
+            if self.is_folded(place) {
                 continue;
             }
-            let several = instruction.operand_ids.len() > 1 && instruction.opcode != "tuple";
-            for (position, operand) in computation.operands(instruction).enumerate() {
-                let Some(from) = computation.position(operand.id) else { continue };
-                if folded_value(computation, operand).is_some() {
+            let (to, opcode) = (node(place), view.instruction(place).opcode.as_str());
+            let operands: Vec<Place> = view.operands(place).collect();
+            let numbered = operands.len() > 1 && !UNNUMBERED.contains(&opcode);
+            for (position, &operand) in operands.iter().enumerate() {
+                if self.folded_value(operand).is_some() {
                     continue;
                 }
+                let from = node(operand);
                 let label =
-                    if several { format!(" [headlabel=\"{position}\"]") } else { String::new() };
-                self.line(1, format_args!("n{i}_{from} -> n{i}_{n}{label};"));
+                    if numbered { format!(" [headlabel={position}]") } else { String::new() };
+                self.line(1, format_args!("{from} -> {to}{label};"));
             }
-            for (role, called) in view.calls(instruction).filter(|(_, called)| drawn[*called]) {
-                // An edge needs a node; the cluster around it is where it ends.
-                let inside = &view.computations[called];
-                let visible = |found: &&HloInstructionProto| !is_folded(inside, found);
-                let Some(target) = inside.instructions.iter().position(visible) else { continue };
-                let mut label = role.clone();
-                if let Some(trips) = view.while_loop(instruction).and_then(|l| l.trip_count)
-                    && role == "body"
-                {
-                    label += &format!(" × {}", count(trips));
-                }
-                let colour = category::of(&instruction.opcode).ink;
-                self.line(1, format_args!(
-                    "n{i}_{n} -> n{called}_{target} [lhead=cluster_{called}, style=dashed, color=\"{colour}\", fontcolor=\"{colour}\", label={}];",
-                    quoted(&label),
-                ));
+            for (role, called) in view.calls(place) {
+                self.call(place, &role, called);
             }
         }
     }
+
+    /// Writes the edge from an instruction to what it calls.
+    fn call(&mut self, place: Place, role: &str, called: usize) {
+        let view = self.view;
+        // An edge needs a node; the cluster around it is where it ends.
+        let inside = view.instructions(called).into_iter().find(|&inside| !self.is_folded(inside));
+        let Some(inside) = inside.filter(|_| self.is_drawn(called)) else { return };
+        let trips = view.while_loop(place).and_then(|found| found.trip_count);
+        let label = match trips {
+            Some(trips) if role == "body" => format!("{role} × {}", count(trips)),
+            _ => role.to_owned(),
+        };
+        let colour = category::of(&view.instruction(place).opcode).ink;
+        let (from, to, label) = (node(place), node(inside), quoted(&label));
+        self.line(
+            1,
+            format_args!(
+                "{from} -> {to} [lhead=cluster_{called}, style=dashed, label={label}, \
+                 color=\"{colour}\", fontcolor=\"{colour}\"];"
+            ),
+        );
+    }
+
+    /// Whether an instruction is not a node of its own but a number at those that use it.
+    fn is_folded(&self, place: Place) -> bool {
+        !self.view.is_root(place) && self.folded_value(place).is_some()
+    }
+
+    /// The value of a scalar constant, or of one that is broadcast.
+    fn folded_value(&self, place: Place) -> Option<String> {
+        let instruction = self.view.instruction(place);
+        if instruction.opcode == "broadcast" {
+            let operand = self.view.operands(place).next()?;
+            let is_constant = self.view.instruction(operand).opcode == "constant";
+            return is_constant.then(|| self.folded_value(operand))?;
+        }
+        let is_scalar = instruction.shape.as_ref()?.elements()? == 1;
+        value(instruction).filter(|_| is_scalar)
+    }
 }
 
-/// Whether a computation lies in the cluster of the only one that calls it.
-fn is_inner(computation: &Computation) -> bool {
-    computation.parent.is_some() && computation.callers.len() == 1
+/// The name of a node.
+fn node((c, i): Place) -> String {
+    format!("n{c}_{i}")
 }
 
 /// The background of a computation: that of a loop is told from that of a fusion.
@@ -240,21 +293,6 @@ fn tint(opcode: &str, role: &str) -> &'static str {
         ("fusion", _) => "#f4f3fd",
         _ => "#f6f8fa",
     }
-}
-
-/// Whether an instruction is not a node of its own but a number at those that use it.
-fn is_folded(computation: &Computation, instruction: &HloInstructionProto) -> bool {
-    !computation.is_root(instruction) && folded_value(computation, instruction).is_some()
-}
-
-/// The value of a scalar constant, or of one that is broadcast.
-fn folded_value(computation: &Computation, instruction: &HloInstructionProto) -> Option<String> {
-    if instruction.opcode == "broadcast" {
-        let operand = computation.operands(instruction).next()?;
-        return (operand.opcode == "constant").then(|| folded_value(computation, operand))?;
-    }
-    let is_scalar = instruction.shape.as_ref()?.elements()? == 1;
-    value(instruction).filter(|_| is_scalar)
 }
 
 /// The opcode in bold type and the name, or the name alone if it begins with the opcode.

@@ -53,20 +53,29 @@ impl<'a> Graph<'a> {
 
     /// The root of a computation.
     pub fn root(&self, computation: usize) -> Option<Place> {
-        let id = self.computation(computation).root_id;
+        self.place(computation, self.computation(computation).root_id)
+    }
+
+    /// The instruction of a computation with this id.
+    pub fn place(&self, computation: usize, id: i64) -> Option<Place> {
         self.instructions[computation].get(&id).map(|&i| (computation, i))
     }
 
     /// The operand of an instruction at this position.
     pub fn operand(&self, place: Place, position: usize) -> Option<Place> {
         let id = self.instruction(place).operand_ids.get(position)?;
-        self.instructions[place.0].get(id).map(|&i| (place.0, i))
+        self.place(place.0, *id)
     }
 
     /// The computations that an instruction calls: for a `while`, the body and then the condition.
     pub fn called(&self, place: Place) -> Vec<usize> {
         let ids = &self.instruction(place).called_computation_ids;
         ids.iter().filter_map(|id| self.computations.get(id).copied()).collect()
+    }
+
+    /// The instructions that call a computation; one that calls it twice is there twice.
+    pub fn callers(&self, computation: usize) -> &[Place] {
+        &self.callers[computation]
     }
 
     /// The one instruction that calls a computation, if there is just one.

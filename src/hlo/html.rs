@@ -8,8 +8,9 @@ use std::fmt::{self, Write};
 
 use super::Module;
 use super::category::{self, CATEGORIES};
-use super::proto::{HloInstructionProto, ProgramShapeProto};
-use super::view::{Caller, Computation, View, attributes, escaped, value};
+use super::graph::Place;
+use super::proto::ProgramShapeProto;
+use super::view::{Caller, View, attributes, escaped, value};
 use crate::quantity::{binary, count};
 
 /// In a module of more instructions, computations of fusions and reducers begin closed.
@@ -65,8 +66,8 @@ impl Page<'_> {
         self.loops()?;
         self.opcodes()?;
         write!(self.html, "</nav>\n<main>\n{TOOLS}")?;
-        for i in 0..self.view.computations.len() {
-            self.computation(i)?;
+        for &c in &self.view.order {
+            self.computation(c)?;
         }
         let script = include_str!("page.js");
         write!(self.html, "</main>\n</div>\n<script>\n{script}</script>\n</body>\n</html>\n")
@@ -103,8 +104,8 @@ impl Page<'_> {
         }
         for (bytes, what) in [
             (stats.constant_bytes, "of constants"),
-            (stats.proto_bytes, "as a protocol buffer"),
-            (stats.text_bytes, "as text with short constants"),
+            (stats.proto_bytes, "serialized"),
+            (stats.text_bytes, "as text, short constants"),
         ] {
             writeln!(self.html, "<div><dt>{what}</dt><dd>{}</dd></div>", binary(bytes))?;
         }
@@ -116,15 +117,13 @@ impl Page<'_> {
     fn loops(&mut self) -> fmt::Result {
         let view = self.view;
         self.html += "<section id=\"loops\">\n<h2>Loop nest</h2>\n";
-        let mut places = HashMap::new();
-        for (i, computation) in view.computations.iter().enumerate() {
-            let loops = computation.instructions.iter().enumerate();
-            let loops = loops.filter(|(_, found)| found.opcode == "while");
-            places.extend(loops.map(|(n, found)| (found.name.as_str(), (i, n, *found))));
-        }
+        let places = view.order.iter().flat_map(|&c| view.instructions(c));
+        let loops = places.filter(|&place| view.instruction(place).opcode == "while");
+        let by_name: HashMap<&str, Place> =
+            loops.map(|place| (view.instruction(place).name.as_str(), place)).collect();
         let mut depth = 0;
         for found in &view.stats.while_loops {
-            let Some(&(i, n, instruction)) = places.get(found.name.as_str()) else { continue };
+            let Some(&place) = by_name.get(found.name.as_str()) else { continue };
             // A list for each level that begins here, the end of each that ended before.
             match found.depth + 1 {
                 level if level > depth => self.html += &"<ul>\n<li>".repeat(level - depth),
@@ -134,25 +133,22 @@ impl Page<'_> {
                 }
             }
             depth = found.depth + 1;
-            let name = escaped(&found.name);
             let trips = match found.trip_count {
                 Some(trips) => plural(trips, "iteration"),
                 None => "iterations not known".to_owned(),
             };
-            write!(
-                self.html,
-                "while <a class=\"flow name\" href=\"#c{i}-{n}\">{name}</a> <b>{trips}</b>"
-            )?;
-            let size = found.body_instructions as u64;
-            for (role, called) in view.calls(instruction) {
-                let name = escaped(&view.computations[called].proto.name);
-                write!(self.html, "<div>{role} <a href=\"#c{called}\">{name}</a>")?;
+            let link = self.link(place, "flow name");
+            write!(self.html, "while {link} <b>{trips}</b>")?;
+            for (role, called) in view.calls(place) {
+                let link = self.link_to_computation(called);
+                write!(self.html, "<div>{role} {link}")?;
                 if role == "body" {
-                    write!(self.html, " {}", plural(size, "instruction"))?;
+                    let size = plural(found.body_instructions as u64, "instruction");
+                    write!(self.html, " {size}")?;
                 }
                 self.html += "</div>";
             }
-            if let Some(source) = self.source(instruction) {
+            if let Some(source) = self.source(place) {
                 write!(self.html, "<div class=\"source\">{source}</div>")?;
             }
         }
@@ -191,106 +187,104 @@ impl Page<'_> {
         Ok(())
     }
 
-    fn computation(&mut self, i: usize) -> fmt::Result {
+    fn computation(&mut self, c: usize) -> fmt::Result {
         let view = self.view;
-        let computation = &view.computations[i];
-        let small = |caller: &Caller| matches!(&*caller.role, "calls" | "to_apply");
+        let computation = view.graph.computation(c);
+        let callers = view.callers(c);
+        let is_small = |caller: &Caller| matches!(&*caller.role, "calls" | "to_apply");
         let is_open = view.stats.instructions <= OPEN_BELOW
-            || computation.callers.is_empty()
-            || !computation.callers.iter().all(small);
+            || callers.is_empty()
+            || !callers.iter().all(is_small);
         let open = if is_open { " open" } else { "" };
-        let name = escaped(&computation.proto.name);
-        let size = plural(computation.instructions.len() as u64, "instruction");
-        let entry = if view.is_entry(computation) { "<em>ENTRY</em> " } else { "" };
+        let entry = if view.graph.entry() == Some(c) { "<em>ENTRY</em> " } else { "" };
         write!(
             self.html,
-            "<details id=\"c{i}\"{open}>\n<summary>{entry}<strong>{name}</strong> \
-             <span class=\"size\">{size}</span>",
+            "<details id=\"c{c}\"{open}>\n<summary>{entry}<strong>{}</strong> \
+             <span class=\"size\">{}</span>",
+            escaped(&computation.name),
+            plural(computation.instructions.len() as u64, "instruction"),
         )?;
-        if let Some(caller) = computation.callers.first() {
-            let from = &view.computations[caller.computation];
-            let n = from.position(caller.instruction.id).unwrap_or_default();
-            let family = category::of(&caller.instruction.opcode).key;
-            write!(
-                self.html,
-                " <span class=\"caller\">{} of <a class=\"{family} name\" href=\"#c{}-{n}\">{}</a>",
-                if caller.role == "calls" { &caller.instruction.opcode } else { &caller.role },
-                caller.computation,
-                escaped(&caller.instruction.name),
-            )?;
-            let others = computation.callers.len() as u64 - 1;
-            if others > 0 {
-                write!(self.html, " and {}", plural(others, "other place"))?;
+        if let Some(Caller { place, role }) = callers.first() {
+            let opcode = &view.instruction(*place).opcode;
+            let what = if role == "calls" { opcode } else { role };
+            let link = self.link(*place, &format!("{} name", category::of(opcode).key));
+            write!(self.html, " <span class=\"caller\">{} of {link}", escaped(what))?;
+            if callers.len() > 1 {
+                write!(self.html, " and {}", plural(callers.len() as u64 - 1, "other place"))?;
             }
-            let trips = view.while_loop(caller.instruction).and_then(|found| found.trip_count);
-            if let Some(trips) = trips.filter(|_| caller.role == "body") {
+            let trips = view.while_loop(*place).and_then(|found| found.trip_count);
+            if let Some(trips) = trips.filter(|_| role == "body") {
                 write!(self.html, " <b>× {}</b>", count(trips))?;
             }
             self.html += "</span>";
         }
         self.html += "</summary>\n<ol>\n";
-        for n in 0..computation.instructions.len() {
-            self.instruction(i, n, computation)?;
+        for place in view.instructions(c) {
+            self.instruction(place)?;
         }
         self.html += "</ol>\n</details>\n";
         Ok(())
     }
 
-    fn instruction(&mut self, i: usize, n: usize, computation: &Computation) -> fmt::Result {
+    fn instruction(&mut self, place: Place) -> fmt::Result {
         let view = self.view;
-        let instruction = computation.instructions[n];
+        let instruction = view.instruction(place);
         let family = category::of(&instruction.opcode).key;
-        let root = if computation.is_root(instruction) { "<em>ROOT</em> " } else { "" };
-        let name = escaped(&instruction.name);
+        let root = if view.is_root(place) { "<em>ROOT</em> " } else { "" };
+        let (c, i) = place;
+        let link = self.link(place, "name");
+        write!(self.html, "<li id=\"c{c}-{i}\" class=\"{family}\"><span>{root}{link}</span>")?;
         let shape = instruction.shape.as_ref().map(|shape| escaped(&shape.to_string()));
-        write!(
-            self.html,
-            "<li id=\"c{i}-{n}\" class=\"{family}\"><span>{root}<a class=\"name\" \
-             href=\"#c{i}-{n}\">{name}</a></span><span class=\"shape\">{shape}</span><span><b>{}</b>(",
-            escaped(&instruction.opcode),
-            shape = shape.unwrap_or_default(),
-        )?;
+        write!(self.html, "<span class=\"shape\">{}</span>", shape.unwrap_or_default())?;
+        write!(self.html, "<span><b>{}</b>(", escaped(&instruction.opcode))?;
         if let Some(constant) = value(instruction) {
             self.html += &escaped(&constant);
         }
         if instruction.opcode == "parameter" {
             write!(self.html, "{}", instruction.parameter_number)?;
         }
-        for (k, operand) in computation.operands(instruction).enumerate() {
-            let separator = if k == 0 { "" } else { ", " };
-            let at = computation.position(operand.id).unwrap_or_default();
-            let name = escaped(&operand.name);
-            write!(self.html, "{separator}<a href=\"#c{i}-{at}\">{name}</a>")?;
-        }
-        self.html += ")";
+        let operands: Vec<String> = view.operands(place).map(|at| self.link(at, "")).collect();
+        write!(self.html, "{})", operands.join(", "))?;
         for attribute in attributes(instruction) {
             write!(self.html, " <i>{}</i>", escaped(&attribute))?;
         }
-        for (role, called) in view.calls(instruction) {
-            let name = escaped(&view.computations[called].proto.name);
-            write!(self.html, " <i>{role}=<a href=\"#c{called}\">{name}</a></i>")?;
+        for (role, called) in view.calls(place) {
+            let link = self.link_to_computation(called);
+            write!(self.html, " <i>{role}={link}</i>")?;
         }
-        if let Some(trips) = view.while_loop(instruction).and_then(|found| found.trip_count) {
+        if let Some(trips) = view.while_loop(place).and_then(|found| found.trip_count) {
             write!(self.html, " <strong>× {}</strong>", count(trips))?;
         }
         self.html += "</span>";
         let scope = instruction.metadata.as_ref().map(|metadata| escaped(&metadata.op_name));
-        let scope = scope.unwrap_or_default();
-        let source = self.source(instruction);
+        let (scope, source) = (scope.unwrap_or_default(), self.source(place));
         if !scope.is_empty() || source.is_some() {
-            write!(self.html, "<span class=\"from\">{scope}")?;
-            if let Some(source) = source {
-                write!(self.html, " <span class=\"source\">{source}</span>")?;
-            }
-            self.html += "</span>";
+            let source = source.unwrap_or_default();
+            write!(
+                self.html,
+                "<span class=\"from\">{scope} <span class=\"source\">{source}</span></span>"
+            )?;
         }
         self.html += "</li>\n";
         Ok(())
     }
 
+    /// A link to an instruction.
+    fn link(&self, place: Place, classes: &str) -> String {
+        let name = escaped(&self.view.instruction(place).name);
+        let class =
+            if classes.is_empty() { String::new() } else { format!(" class=\"{classes}\"") };
+        format!("<a{class} href=\"#c{}-{}\">{name}</a>", place.0, place.1)
+    }
+
+    fn link_to_computation(&self, c: usize) -> String {
+        let name = escaped(&self.view.graph.computation(c).name);
+        format!("<a href=\"#c{c}\">{name}</a>")
+    }
+
     /// The user's file and line, escaped.
-    fn source(&self, instruction: &HloInstructionProto) -> Option<String> {
-        let (file, line) = self.view.module.source(instruction)?;
+    fn source(&self, place: Place) -> Option<String> {
+        let (file, line) = self.view.module.source(self.view.instruction(place))?;
         Some(escaped(&format!("{file}:{line}")))
     }
 }

@@ -9,6 +9,7 @@ mod html;
 pub(crate) mod proto;
 mod program;
 mod read;
+mod scan;
 mod shape;
 mod stats;
 mod trip_count;
@@ -20,7 +21,7 @@ use std::sync::Arc;
 use prost::Message;
 use prost::bytes::Bytes;
 
-use crate::device::Device;
+use crate::device::{self, Device};
 use crate::error::{Error, ErrorKind, Result};
 use crate::xla_ext;
 
@@ -89,6 +90,7 @@ impl Module {
     /// texts that are wrong in other ways: read those that you do not trust in a process of their own,
     /// as the `onetrace` command does.
     pub fn from_text(text: &str) -> Result<Module> {
+        device::settle()?;
         Module::parse(text).map_err(|what| malformed("from_text", &what))
     }
 
@@ -98,6 +100,7 @@ impl Module {
     /// # Errors
     /// As [`from_text`](Module::from_text).
     pub fn from_proto(bytes: &[u8]) -> Result<Module> {
+        device::settle()?;
         let module = match read::form(bytes) {
             Ok(read::Form::Text(_)) => {
                 Err("this is HLO text, not a protocol buffer: use `from_text`".to_owned())
@@ -118,6 +121,7 @@ impl Module {
         let bytes = read::file(path).map_err(|what| {
             Error::new(ErrorKind::Io, format!("{} cannot be read: {what}", path.display()))
         })?;
+        device::settle()?;
         let bytes = Bytes::from(bytes);
         let module = read::form(&bytes).and_then(|form| Module::from_form(form, bytes.clone()));
         module.map_err(|what| malformed(&path.display().to_string(), &what))
@@ -138,7 +142,7 @@ impl Module {
                 (xla_ext::hlo_from_pbtxt(text, is_hlo_proto)?.into(), false)
             }
             read::Form::Text(text) => {
-                let scanned = read::scan(text)?;
+                let scanned = scan::scan(text)?;
                 (xla_ext::hlo_from_text(text)?.into(), scanned.leaves_out_constants)
             }
         };
@@ -151,7 +155,7 @@ impl Module {
     /// A module that XLA itself has just serialized.
     pub(crate) fn from_xla(bytes: Vec<u8>) -> Result<Module> {
         let bytes = Bytes::from(bytes);
-        let proto = proto::HloModuleProto::decode(bytes.clone())
+        let proto = proto::HloModuleProto::of_bytes(bytes.clone())
             .map_err(|error| malformed("XLA's own module", &error.to_string()))?;
         Ok(Module { bytes, proto: Arc::new(proto), lacks_constants: false })
     }
@@ -176,6 +180,7 @@ impl Module {
         if options.full_constants {
             self.need_constants("text")?;
         }
+        device::settle()?;
         let text = xla_ext::hlo_to_text(&self.bytes, options.full_constants, options.metadata);
         printed(text, "text")
     }
@@ -212,12 +217,14 @@ impl Module {
         }
         Err(malformed(
             operation,
-            "the text that this module was read from leaves out the values of constants, `{...}`;              print it with all of them, or take the protocol buffer",
+            "the text that this module was read from leaves out the values of constants, `{...}`; \
+             print it with all of them, or take the protocol buffer",
         ))
     }
 
     /// Checks that each instruction has the type that its operands give it.
     fn verify(&self, operation: &str) -> Result<()> {
+        device::settle()?;
         xla_ext::hlo_check(&self.bytes, true).map_err(|what| malformed(operation, &what))
     }
 

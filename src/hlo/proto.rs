@@ -5,6 +5,8 @@
 //! it came in, which share the memory of the file: constants are most of a model, and few of them
 //! are looked at.
 
+use std::collections::HashMap;
+
 use prost::Message;
 use prost::bytes::Bytes;
 
@@ -36,10 +38,39 @@ pub(crate) struct HloModuleProto {
     pub schedule: Option<HloScheduleProto>,
     #[prost(message, optional, tag = "8")]
     pub input_output_alias: Option<HloInputOutputAliasProto>,
+    #[prost(message, optional, tag = "15")]
+    pub device_assignment: Option<DeviceAssignmentProto>,
     #[prost(message, optional, tag = "17")]
     pub stack_frame_index: Option<StackFrameIndexProto>,
     #[prost(message, optional, tag = "18")]
     pub buffer_donor: Option<HloBufferDonorProto>,
+}
+
+impl HloModuleProto {
+    /// The module that `bytes` are, with ids written alike.
+    ///
+    /// An id has that of the computation in its upper 32 bits, and XLA's builder leaves those out where
+    /// it names operands. The lower 32 bits are what XLA goes by; here the id of what they name takes
+    /// their place.
+    pub fn of_bytes(bytes: Bytes) -> Result<HloModuleProto, prost::DecodeError> {
+        let mut module = HloModuleProto::decode(bytes)?;
+        let mut schedule = module.schedule.take();
+        for computation in &mut module.computations {
+            let ids = computation.instructions.iter().map(|i| (i.id as u32, i.id));
+            let ids: HashMap<u32, i64> = ids.collect();
+            let complete = |id: &mut i64| *id = ids.get(&(*id as u32)).copied().unwrap_or(*id);
+            complete(&mut computation.root_id);
+            for instruction in &mut computation.instructions {
+                instruction.operand_ids.iter_mut().for_each(complete);
+                instruction.control_predecessor_ids.iter_mut().for_each(complete);
+            }
+            let sequence = schedule.as_mut().and_then(|s| s.sequences.get_mut(&computation.id));
+            let scheduled = sequence.into_iter().flat_map(|s| &mut s.instruction_ids);
+            scheduled.for_each(complete);
+        }
+        module.schedule = schedule;
+        Ok(module)
+    }
 }
 
 /// A function: instructions over parameters, one of which is its result.
@@ -243,6 +274,23 @@ pub(crate) struct BufferDonorEntryProto {
     pub parameter_number: i64,
     #[prost(int64, repeated, tag = "2")]
     pub parameter_shape_index: Vec<i64>,
+}
+
+/// Which device runs which replica of which computation.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct DeviceAssignmentProto {
+    #[prost(int32, tag = "1")]
+    pub replica_count: i32,
+    #[prost(int32, tag = "2")]
+    pub computation_count: i32,
+    #[prost(message, repeated, tag = "3")]
+    pub computation_devices: Vec<ComputationDevice>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct ComputationDevice {
+    #[prost(int64, repeated, tag = "1")]
+    pub replica_device_ids: Vec<i64>,
 }
 
 /// The stacks of calls that metadata names; numbers in it count from 1.

@@ -1,50 +1,36 @@
 //! A module as a reader goes through it: computations in the order of calls, and in words what the
 //! fields of an instruction say. The graph and the page are made of it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{HashMap, HashSet};
 
 use prost::Message;
 
 use super::Module;
+use super::graph::{Graph, Place};
 use super::proto::{
-    HloComputationProto, HloInstructionProto, LiteralProto, PaddingDimension, SliceDimensions,
-    WindowDimension,
+    HloInstructionProto, LiteralProto, PaddingDimension, SliceDimensions, WindowDimension,
 };
 use super::stats::{Stats, WhileLoop};
 
 /// Constants of more elements are shown as `{...}`.
 const SHORT: u64 = 4;
 
-/// A module with its calls resolved.
+/// A module in the order in which it is shown.
 pub(crate) struct View<'a> {
     pub module: &'a Module,
+    pub graph: Graph<'a>,
     pub stats: Stats,
     /// The entry, then each computation after one that calls it, then those that nothing calls.
-    pub computations: Vec<Computation<'a>>,
-    /// Positions of computations by their ids.
-    by_id: HashMap<i64, usize>,
+    pub order: Vec<usize>,
+    /// For each computation, the one from which it was reached first.
+    parents: Vec<Option<usize>>,
     /// The loops, by the names of their instructions.
-    loops: BTreeMap<String, WhileLoop>,
+    loops: HashMap<String, WhileLoop>,
 }
 
-/// A computation and where it is called.
-pub(crate) struct Computation<'a> {
-    pub proto: &'a HloComputationProto,
-    /// In the order in which they run, if the module was scheduled.
-    pub instructions: Vec<&'a HloInstructionProto>,
-    pub callers: Vec<Caller<'a>>,
-    /// The computation from which it was reached first.
-    pub parent: Option<usize>,
-    /// Positions of instructions by their [`local`] ids.
-    by_id: HashMap<u32, usize>,
-}
-
-/// A place that calls a computation.
-pub(crate) struct Caller<'a> {
-    /// The position of the computation with the instruction.
-    pub computation: usize,
-    pub instruction: &'a HloInstructionProto,
-    /// What the computation is there, as HLO's text form calls it: `body`, `calls`.
+/// A place that calls a computation, and what the computation is to it.
+pub(crate) struct Caller {
+    pub place: Place,
     pub role: String,
 }
 
@@ -52,119 +38,93 @@ impl<'a> View<'a> {
     pub fn new(module: &'a Module) -> View<'a> {
         let stats = module.stats();
         let loops = stats.while_loops.iter().map(|l| (l.name.clone(), l.clone())).collect();
-        let (computations, by_id) = in_order_of_calls(module);
-        let mut view = View { module, stats, computations, by_id, loops };
-        view.find_callers();
+        let graph = Graph::new(module.decoded());
+        let count = module.decoded().computations.len();
+        let mut view =
+            View { module, graph, stats, order: Vec::new(), parents: vec![None; count], loops };
+        view.find_order(count);
         view
     }
 
-    /// What an instruction calls: what each is to it, and its position.
-    pub fn calls<'s>(
-        &'s self,
-        instruction: &'s HloInstructionProto,
-    ) -> impl Iterator<Item = (String, usize)> + 's {
-        let called = instruction.called_computation_ids.iter().enumerate();
-        called.filter_map(|(i, id)| Some((role(&instruction.opcode, i), *self.by_id.get(id)?)))
+    fn find_order(&mut self, count: usize) {
+        // What is still to be visited, with what called it; the next one is the last. In a module,
+        // those that are called come first.
+        let mut waiting: Vec<(usize, Option<usize>)> = (0..count).map(|c| (c, None)).collect();
+        waiting.extend(self.graph.entry().map(|entry| (entry, None)));
+        let mut seen = HashSet::new();
+        while let Some((c, parent)) = waiting.pop() {
+            if !seen.insert(c) {
+                continue;
+            }
+            self.order.push(c);
+            self.parents[c] = parent;
+            let called: Vec<usize> = self
+                .instructions(c)
+                .into_iter()
+                .flat_map(|place| self.graph.called(place))
+                .collect();
+            waiting.extend(called.into_iter().rev().map(|callee| (callee, Some(c))));
+        }
+    }
+
+    /// The instructions of a computation, in the order in which they run if they were scheduled.
+    pub fn instructions(&self, c: usize) -> Vec<Place> {
+        let computation = self.graph.computation(c);
+        let schedule = self.module.decoded().schedule.as_ref();
+        let Some(sequence) = schedule.and_then(|s| s.sequences.get(&computation.id)) else {
+            return (0..computation.instructions.len()).map(|i| (c, i)).collect();
+        };
+        sequence.instruction_ids.iter().filter_map(|&id| self.graph.place(c, id)).collect()
+    }
+
+    pub fn instruction(&self, place: Place) -> &'a HloInstructionProto {
+        self.graph.instruction(place)
+    }
+
+    pub fn operands(&self, place: Place) -> impl Iterator<Item = Place> + '_ {
+        let count = self.instruction(place).operand_ids.len();
+        (0..count).filter_map(move |position| self.graph.operand(place, position))
+    }
+
+    /// What an instruction calls: what each is to it, as HLO's text form says, and its position.
+    pub fn calls(&self, place: Place) -> Vec<(String, usize)> {
+        let opcode = &self.instruction(place).opcode;
+        let called = self.graph.called(place).into_iter().enumerate();
+        called.map(|(i, c)| (role(opcode, i), c)).collect()
+    }
+
+    /// Where a computation is called.
+    pub fn callers(&self, c: usize) -> Vec<Caller> {
+        let mut callers = Vec::new();
+        for &place in self.graph.callers(c) {
+            let called = self.calls(place).into_iter().find(|&(_, called)| called == c);
+            callers.extend(called.map(|(role, _)| Caller { place, role }));
+        }
+        callers
+    }
+
+    /// The computation that calls this one, if it is called from a single place.
+    pub fn only_parent(&self, c: usize) -> Option<usize> {
+        self.parents[c].filter(|_| self.graph.callers(c).len() == 1)
     }
 
     /// The figures of a While loop.
-    pub fn while_loop(&self, instruction: &HloInstructionProto) -> Option<&WhileLoop> {
+    pub fn while_loop(&self, place: Place) -> Option<&WhileLoop> {
+        let instruction = self.instruction(place);
         (instruction.opcode == "while").then(|| self.loops.get(&instruction.name))?
     }
 
-    /// Whether the program starts in this computation.
-    pub fn is_entry(&self, computation: &Computation) -> bool {
-        computation.proto.id == self.module.decoded().entry_computation_id
-    }
-
-    fn find_callers(&mut self) {
-        let mut callers: Vec<Vec<Caller>> = self.computations.iter().map(|_| Vec::new()).collect();
-        for (computation, caller) in self.computations.iter().enumerate() {
-            for &instruction in &caller.instructions {
-                for (role, called) in self.calls(instruction) {
-                    callers[called].push(Caller { computation, instruction, role });
-                }
-            }
-        }
-        for (computation, callers) in self.computations.iter_mut().zip(callers) {
-            computation.callers = callers;
-        }
-    }
-}
-
-impl<'a> Computation<'a> {
-    fn new(module: &'a Module, proto: &'a HloComputationProto) -> Computation<'a> {
-        let ids = proto.instructions.iter().enumerate();
-        let at: HashMap<u32, usize> = ids.map(|(i, found)| (local(found.id), i)).collect();
-        let sequences = module.decoded().schedule.as_ref().map(|schedule| &schedule.sequences);
-        let scheduled = sequences.and_then(|sequences| sequences.get(&proto.id)).map(|sequence| {
-            let found = sequence.instruction_ids.iter().filter_map(|&id| at.get(&local(id)));
-            found.map(|&i| &proto.instructions[i]).collect::<Vec<_>>()
-        });
-        let instructions = scheduled
-            .filter(|scheduled| scheduled.len() == proto.instructions.len())
-            .unwrap_or_else(|| proto.instructions.iter().collect());
-        let by_id =
-            instructions.iter().enumerate().map(|(i, found)| (local(found.id), i)).collect();
-        Computation { proto, instructions, callers: Vec::new(), parent: None, by_id }
-    }
-
-    /// The position of the instruction with this id.
-    pub fn position(&self, id: i64) -> Option<usize> {
-        self.by_id.get(&local(id)).copied()
-    }
-
-    /// Whether an instruction is the result of this computation.
-    pub fn is_root(&self, instruction: &HloInstructionProto) -> bool {
-        local(instruction.id) == local(self.proto.root_id)
-    }
-
-    /// The operands of an instruction of this computation.
-    pub fn operands<'s>(
-        &'s self,
-        instruction: &'s HloInstructionProto,
-    ) -> impl Iterator<Item = &'a HloInstructionProto> + 's {
-        let positions = instruction.operand_ids.iter().filter_map(|&id| self.position(id));
-        positions.map(|position| self.instructions[position])
+    /// Whether an instruction is the result of its computation.
+    pub fn is_root(&self, place: Place) -> bool {
+        self.graph.root(place.0) == Some(place)
     }
 
     /// The opcode of the only instruction besides parameters, as that of a reducer often is.
-    pub fn only_opcode(&self) -> Option<&'a str> {
-        let mut rest = self.instructions.iter().filter(|found| found.opcode != "parameter");
+    pub fn only_opcode(&self, c: usize) -> Option<&'a str> {
+        let instructions = self.graph.computation(c).instructions.iter();
+        let mut rest = instructions.filter(|found| found.opcode != "parameter");
         rest.next().filter(|_| rest.next().is_none()).map(|found| found.opcode.as_str())
     }
-}
-
-/// The part of an id that tells an instruction from others of its computation. XLA writes the id of
-/// the computation into the other 32 bits, but not everywhere.
-fn local(id: i64) -> u32 {
-    id as u32
-}
-
-/// The computations from the entry on, a called one after the first that calls it, and their
-/// positions by id.
-fn in_order_of_calls(module: &Module) -> (Vec<Computation<'_>>, HashMap<i64, usize>) {
-    let all = &module.decoded().computations;
-    let protos: HashMap<i64, &HloComputationProto> = all.iter().map(|c| (c.id, c)).collect();
-    let (mut computations, mut by_id) = (Vec::with_capacity(all.len()), HashMap::new());
-    // What is still to be visited, with what called it; the next one is the last. In a module,
-    // those that are called come first.
-    let mut waiting: Vec<(i64, Option<usize>)> = all.iter().map(|c| (c.id, None)).collect();
-    waiting.push((module.decoded().entry_computation_id, None));
-    while let Some((id, parent)) = waiting.pop() {
-        let Some(proto) = protos.get(&id) else { continue };
-        if by_id.contains_key(&id) {
-            continue;
-        }
-        let position = computations.len();
-        by_id.insert(id, position);
-        let computation = Computation { parent, ..Computation::new(module, proto) };
-        let called = computation.instructions.iter().rev();
-        let called = called.flat_map(|found| found.called_computation_ids.iter().rev());
-        waiting.extend(called.map(|&id| (id, Some(position))));
-        computations.push(computation);
-    }
-    (computations, by_id)
 }
 
 /// What the `i`-th computation that an instruction calls is to it.

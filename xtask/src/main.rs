@@ -51,6 +51,9 @@ enum Command {
         arguments: Vec<String>,
     },
     /// Set up, then run everything that must pass: format, lints, documentation, tests, examples.
+    ///
+    /// The last step is that of `interop`. It is skipped, with the reason, where JAX cannot be
+    /// installed.
     Test,
     /// Set up, then compare the speed of onetrace with that of JAX and Flax.
     ///
@@ -58,13 +61,21 @@ enum Command {
     /// bench/results.json and a table to bench/results.md and standard output. It takes several
     /// minutes, in which the machine should do nothing else.
     Bench(BenchArgs),
+    /// Set up, then exchange programs with JAX: each side runs what the other one wrote.
+    ///
+    /// JAX and Flax go into a private Python environment in the cache, as for `bench`.
+    Interop {
+        /// The Python that JAX is installed for, 3.11 or later
+        #[arg(long, value_name = "COMMAND", default_value = runs::PYTHON)]
+        python: String,
+    },
 }
 
 /// How the comparison is made.
 #[derive(Args)]
 struct BenchArgs {
     /// The Python that JAX is installed for, 3.11 or later
-    #[arg(long, value_name = "COMMAND", default_value = "python3")]
+    #[arg(long, value_name = "COMMAND", default_value = runs::PYTHON)]
     python: String,
     /// One round of everything, to see that it works; its results go to target/bench
     #[arg(long)]
@@ -95,6 +106,7 @@ fn main() -> ExitCode {
         Command::Demo { arguments } => runs::demo(&arguments),
         Command::Test => runs::test(),
         Command::Bench(args) => runs::bench(&args),
+        Command::Interop { python } => runs::interop(&python),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

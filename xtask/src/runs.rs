@@ -15,6 +15,9 @@ use crate::{BenchArgs, SetupArgs, places, setup};
 const DEMO: &str = "run --release --package onetrace-cli --bin onetrace -- run \
                     --seed 42 --hidden 64 --steps 2048 --random 2048x32 --input-seed 0";
 
+/// The Python that the reference is installed for, unless the user says otherwise.
+pub const PYTHON: &str = "python3";
+
 /// `cargo xtask demo`.
 pub fn demo(arguments: &[String]) -> Result<()> {
     setup::run(&SetupArgs::default())?;
@@ -40,17 +43,46 @@ pub fn test() -> Result<()> {
         eprintln!("\n==> {heading}");
         run(command)?;
     }
-    eprintln!("\nOf the steps above:\n{} passed, 0 failed", steps.len());
+    eprintln!("\n==> exchange with JAX");
+    let (passed, skipped) = match reference(PYTHON) {
+        Ok(python) => {
+            run(&mut exchange(&python))?;
+            (steps.len() + 1, "")
+        }
+        Err(error) => {
+            eprintln!("    skipped, there is no JAX to exchange with: {error:#}");
+            (steps.len(), ", 1 skipped")
+        }
+    };
+    eprintln!("\nOf the steps above:\n{passed} passed, 0 failed{skipped}");
     Ok(())
+}
+
+/// `cargo xtask interop`.
+pub fn interop(python: &str) -> Result<()> {
+    let python = reference(python)?;
+    setup::run(&SetupArgs::default())?;
+    run(&mut exchange(&python))
+}
+
+/// The tests that exchange programs with the JAX of an interpreter.
+fn exchange(python: &Path) -> Command {
+    let mut command = cargo("test --test interop -- --ignored");
+    command.env("ONETRACE_PYTHON", python);
+    command
+}
+
+/// The interpreter of a private environment with the reference, JAX and Flax.
+fn reference(python: &str) -> Result<PathBuf> {
+    let requirements = places::root().join("tests/golden/requirements.txt");
+    Python::find(python)?.environment(&requirements, &places::cache()?)
 }
 
 /// `cargo xtask bench`.
 pub fn bench(args: &BenchArgs) -> Result<()> {
-    let python = Python::find(&args.python)?;
+    let interpreter = reference(&args.python)?;
     setup::run(&SetupArgs::default())?;
     let root = places::root();
-    let requirements = root.join("tests/golden/requirements.txt");
-    let interpreter = python.environment(&requirements, &places::cache()?)?;
     run(&mut cargo("build --release --package onetrace-cli --bin onetrace"))?;
 
     let target = target()?;

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use signal_hook::consts::SIGINT;
@@ -10,20 +10,20 @@ use signal_hook::iterator::Signals;
 use signal_hook::{flag, low_level};
 
 /// The exit status of a command that was interrupted: 128 and the number of the signal.
-pub const STATUS: i32 = 130;
+const STATUS: i32 = 130;
 
-/// Runs `finish` on a thread of its own at the first Ctrl-C and then ends the process, or lets it
-/// go on if `finish` says so. A second Ctrl-C ends the process at once.
+/// Runs `finish` on a thread of its own at the first Ctrl-C, and then ends the process or lets it
+/// go on, as `finish` says. It is given a function that arms the next Ctrl-C: from then on that ends
+/// the process at once.
 ///
 /// The process ends without waiting for other threads: XLA's compiler cannot be interrupted.
-pub fn on_first(finish: impl FnOnce() -> End + Send + 'static) -> io::Result<()> {
-    let again = Arc::new(AtomicBool::new(false));
-    // In this order: the first signal finds the flag down and raises it.
-    flag::register_conditional_shutdown(SIGINT, STATUS, again.clone())?;
-    flag::register(SIGINT, again)?;
+pub fn on_first(finish: impl FnOnce(&dyn Fn()) -> End + Send + 'static) -> io::Result<()> {
+    let armed = Arc::new(AtomicBool::new(false));
+    flag::register_conditional_shutdown(SIGINT, STATUS, armed.clone())?;
     let mut signals = Signals::new([SIGINT])?;
     thread::spawn(move || {
-        if signals.forever().next().is_some() && finish() == End::Now {
+        let arm = || armed.store(true, Ordering::SeqCst);
+        if signals.forever().next().is_some() && finish(&arm) == End::Now {
             low_level::exit(STATUS);
         }
     });

@@ -71,7 +71,7 @@ pub struct Report {
     output: PathBuf,
 
     /// The device that runs the loops
-    #[arg(long, value_name = "D", default_value = "cpu")]
+    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
     device: String,
 }
 
@@ -79,22 +79,24 @@ const MORE: &str = "\
 Each program is traced, lowered and compiled afresh, up to 5 times as long as that takes less than a
 second, and run up to 5 times each time, after a first run that does not count. Times are medians.
 
-Ctrl-C ends the report with what was measured so far, and exit status 130; a second one ends it at
-once.
+Ctrl-C ends the report at once, with exit status 130; table and files have what was measured so far.
 
-report.json is one object:
-  onetrace, build, date, device, machine   what measured, when (UTC) and where
-  model, in_features, hidden, max_steps, budget_s   what was measured
-  finished             false if the report was interrupted
-  unrolled_stopped     null, or where the unrolled loop ended early: before_steps, spent_s, predicted_s
-  largest_difference   between the final states of both loops, or null
-  rows                 for each T: steps, scan and unrolled; null was not measured, else an object:
-    body_traces        how often the step closure ran in a trace
-    equations          operations of the IR
-    instructions       HLO instructions before any pass of XLA
-    proto_bytes        bytes of the serialized HloModuleProto
-    trace_ms, lower_ms, compile_ms, run_ms   medians
-    passes             how often the program was made
+report.json is one object with these members; what was not measured is null:
+  onetrace, build, date       the version, release or debug, and when it was begun (RFC 3339, UTC)
+  device, machine             where it ran; machine has system, cores and extensions
+  model, in_features, hidden, max_steps, budget_s
+                              what was asked for
+  finished                    false if the report was interrupted
+  unrolled_stopped            before_steps, spent_s and predicted_s if the budget ended it
+  largest_difference          the largest one between the final states of the two loops
+  rows                        for each T: steps, and the objects scan and unrolled with
+    body_traces               how often the step closure ran in one trace
+    equations                 operations of the IR, with those of the loop's body
+    instructions              HLO instructions before any pass of XLA
+    proto_bytes               bytes of the serialized HloModuleProto
+    trace_ms, lower_ms, compile_ms, run_ms
+                              medians
+    passes                    how often the program was made
 
 Examples:
   onetrace report
@@ -104,9 +106,11 @@ Examples:
 const FIRST: usize = 16;
 
 fn max_steps(text: &str) -> Result<usize, String> {
-    match number::steps(text)? {
-        steps if steps >= FIRST => Ok(steps),
-        _ => Err(format!("must be at least {FIRST}, the first number of steps of a report")),
+    let steps: f64 = text.parse().map_err(|_| "must be a number".to_owned())?;
+    if steps.trunc() >= FIRST as f64 {
+        Ok(steps as usize)
+    } else {
+        Err(format!("must be at least {FIRST}, the first number of steps of a report"))
     }
 }
 
@@ -116,8 +120,8 @@ fn series(max: usize) -> Vec<usize> {
     powers.take_while(|steps| *steps < max).chain([max]).collect()
 }
 
-/// A report that is being made. It is held while it is written, so that what ends the process
-/// waits until a file is whole.
+/// A report that is being made. It is locked while it is written, so that a Ctrl-C waits until the
+/// files are whole.
 struct Open {
     document: Document,
     directory: PathBuf,
@@ -145,19 +149,18 @@ impl Open {
         Ok(())
     }
 
-    /// Writes the files for the last time, and prints the table.
-    fn close(&mut self) -> Result<(), Failure> {
-        self.closed = true;
-        if !self.document.rows.is_empty() {
-            self.write()?;
-        }
+    /// Prints the table, and says where the files are.
+    fn print(&self) -> Result<(), Failure> {
         output::print(|out| table::write(&self.document, out))?;
+        let [json, svg, html] = FILES.map(|name| self.directory.join(name));
         // That this cannot be said is no failure.
-        let directory = self.directory.display();
-        _ = match self.document.rows.is_empty() {
-            true => writeln!(std::io::stderr(), "interrupted before anything was measured"),
-            false => writeln!(std::io::stderr(), "{} are in {directory}", FILES.join(", ")),
-        };
+        _ = writeln!(
+            std::io::stderr(),
+            "written: {}, {} and {}",
+            json.display(),
+            svg.display(),
+            html.display()
+        );
         Ok(())
     }
 }
@@ -193,29 +196,35 @@ impl Report {
 
         let measured = self.measure_all(&device, &shared, &bar);
         bar.finish_and_clear();
+        // What was measured before a failure is in the files.
+        measured?;
         let mut open = lock(&shared);
-        open.document.finished = measured.is_ok();
-        match measured {
-            Ok(()) => open.close(),
-            // What was measured before is in the files.
-            Err(failure) => Err(failure),
-        }
+        open.document.finished = true;
+        open.closed = true;
+        open.write()?;
+        open.print()
     }
 
     fn close_on_interrupt(&self, shared: Shared, bar: ProgressBar) -> Result<(), Failure> {
-        let finish = move || {
-            let mut open = lock(&shared);
+        let close = move |arm: &dyn Fn()| {
+            let open = lock(&shared);
             if open.closed {
                 return End::ByItself;
             }
             bar.finish_and_clear();
-            if let Err(failure) = open.close() {
+            let written = match open.document.rows.is_empty() {
+                true => Err(Failure::run("interrupted before anything was measured")),
+                false => open.write(),
+            };
+            // Not before: what ends the process at once could leave half a file behind.
+            arm();
+            if let Err(failure) = written.and_then(|()| open.print()) {
                 failure.report();
             }
             End::Now
         };
         let failed = |error| Failure::run(format_args!("Ctrl-C cannot be waited for: {error}"));
-        interrupt::on_first(finish).map_err(failed)
+        interrupt::on_first(close).map_err(failed)
     }
 
     /// Measures both loops for every T and writes the files after each measurement.

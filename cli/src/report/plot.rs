@@ -38,8 +38,8 @@ impl Unit {
         }
     }
 
-    /// A power of ten with its unit, as short as an axis needs it.
-    fn tick(self, exponent: i32) -> String {
+    /// A value with one digit that is not zero, such as 20,000, as short as an axis needs it: `20k`.
+    fn tick(self, digit: u64, exponent: i32) -> String {
         let (names, least) = match self {
             Unit::Count => (["", "k", "M", "G", "T"], 0),
             Unit::Bytes => ([" B", " kB", " MB", " GB", " TB"], 0),
@@ -47,7 +47,7 @@ impl Unit {
         };
         let steps = (exponent - least).max(0);
         let name = names[(steps as usize / 3).min(names.len() - 1)];
-        format!("{}{name}", 10_u64.pow(steps as u32 % 3))
+        format!("{}{name}", digit * 10_u64.pow(steps as u32 % 3))
     }
 }
 
@@ -114,7 +114,8 @@ svg .unrolled{stroke:var(--unrolled)}\
 svg .mark{stroke:var(--paper)}\
 svg .mark.scan{fill:var(--scan)}\
 svg .mark.unrolled{fill:var(--unrolled)}\
-svg .label{stroke:none;font-weight:600;font-size:13px}\
+svg .label{stroke:var(--paper);stroke-width:3;stroke-linejoin:round;paint-order:stroke;\
+font-weight:600;font-size:13px}\
 svg .label.scan{fill:var(--scan-text)}\
 svg .label.unrolled{fill:var(--unrolled-text)}";
 
@@ -125,14 +126,15 @@ struct Axis {
 }
 
 impl Axis {
-    /// An axis for these values, at least a decade of them, that leaves `before` and `after` pixels
-    /// free at its ends.
-    fn new(values: &[f64], pixels: Range<f64>, before: f64, after: f64) -> Axis {
+    /// An axis for these values, and for a range of at least a factor of `least`, that leaves as many
+    /// pixels free at its two ends as `free` says.
+    fn new(values: &[f64], least: f64, pixels: Range<f64>, free: [f64; 2]) -> Axis {
+        let [before, after] = free;
         let logs = values.iter().map(|value| value.max(1e-9).log10());
-        let least = logs.clone().fold(f64::INFINITY, f64::min);
-        let span = (logs.fold(f64::NEG_INFINITY, f64::max) - least).max(1.0);
+        let start = logs.clone().fold(f64::INFINITY, f64::min);
+        let span = (logs.fold(f64::NEG_INFINITY, f64::max) - start).max(least.log10());
         let scale = span / ((pixels.end - pixels.start).abs() - before - after);
-        Axis { values: least - before * scale..least + span + after * scale, pixels }
+        Axis { values: start - before * scale..start + span + after * scale, pixels }
     }
 
     fn at(&self, value: f64) -> f64 {
@@ -141,12 +143,21 @@ impl Axis {
         self.pixels.start + part * (self.pixels.end - self.pixels.start)
     }
 
-    /// The powers of ten on the axis: all, or as many as leave 20 pixels between them.
-    fn decades(&self) -> impl Iterator<Item = i32> {
-        let (first, last) = (self.values.start.ceil() as i32, self.values.end.floor() as i32);
-        let height = (self.pixels.end - self.pixels.start).abs();
-        let apart = height / (self.values.end - self.values.start);
-        (first..=last).step_by((20.0 / apart).ceil() as usize)
+    /// Digits and exponents of the values to name: powers of ten, as many as leave 20 pixels between
+    /// them, and twice and five times those where there would be only one of them.
+    fn ticks(&self) -> Vec<(u64, i32)> {
+        let Range { start, end } = self.values;
+        let apart = (self.pixels.end - self.pixels.start).abs() / (end - start);
+        let decades = (start.ceil() as i32..=end.floor() as i32)
+            .step_by((20.0 / apart).ceil() as usize)
+            .map(|exponent| (1, exponent))
+            .collect::<Vec<_>>();
+        if decades.len() > 1 {
+            return decades;
+        }
+        let values = (start.floor() as i32..=end.floor() as i32)
+            .flat_map(|exponent| [1, 2, 5].map(|digit| (digit, exponent)));
+        values.filter(|(d, e)| (start..end).contains(&((*d as f64).log10() + *e as f64))).collect()
     }
 }
 
@@ -178,7 +189,7 @@ fn vertical(document: &Document, plot: &Plot) -> Axis {
         .flat_map(|plot| Variant::ALL.into_iter().flat_map(|v| points(document, plot, v)))
         .map(|(_, value)| value)
         .collect();
-    Axis::new(&values, BOTTOM..TOP, 20.0, 22.0)
+    Axis::new(&values, 10.0, BOTTOM..TOP, [26.0, 22.0])
 }
 
 impl Plot {
@@ -192,7 +203,7 @@ impl Plot {
             text.muted x="0" y="38" {
                 "T = " (count(steps as u64)) ": scan " (self.unit.show(scan))
                 ", unrolled " (self.unit.show(unrolled))
-                tspan.factor { " ×" (format::significant(unrolled / scan)) }
+                tspan.factor { " (×" (format::significant(unrolled / scan)) ")" }
             }
         })
     }
@@ -212,7 +223,7 @@ impl Plot {
     /// What is inside of the `svg` element of a plot, `WIDTH` times `HEIGHT`.
     fn draw(&self, document: &Document) -> Markup {
         let steps: Vec<f64> = document.rows.iter().map(|row| row.steps as f64).collect();
-        let x = Axis::new(&steps, LEFT..RIGHT, 12.0, 12.0);
+        let x = Axis::new(&steps, 2.0, LEFT..RIGHT, [12.0, 12.0]);
         let y = vertical(document, self);
         // Every so many powers of two, so that their labels stay apart.
         let powers: Vec<usize> =
@@ -221,11 +232,11 @@ impl Plot {
         html! {
             text.title x="0" y="18" { (self.title) }
             @if let Some(summary) = self.summary(document) { (summary) }
-            @for exponent in y.decades() {
-                @let at = y.at(10_f64.powi(exponent));
+            @for (digit, exponent) in y.ticks() {
+                @let at = y.at(digit as f64 * 10_f64.powi(exponent));
                 line.grid x1=(px(LEFT)) x2=(px(RIGHT)) y1=(px(at)) y2=(px(at)) {}
                 text.muted x=(px(LEFT - 8.0)) y=(px(at + 4.0)) text-anchor="end" {
-                    (self.unit.tick(exponent))
+                    (self.unit.tick(digit, exponent))
                 }
             }
             line.axis x1=(px(LEFT)) x2=(px(RIGHT)) y1=(px(BOTTOM)) y2=(px(BOTTOM)) {}
@@ -312,13 +323,14 @@ pub fn sheet(document: &Document) -> String {
     const HEAD: f64 = 52.0;
     const MARGIN: f64 = 16.0;
     const GAP: f64 = 16.0;
+    const FOOT: f64 = 14.0;
     const LINE: f64 = 18.0;
     let width = 2.0 * MARGIN + COLUMNS as f64 * (WIDTH + GAP) - GAP;
-    let plots = HEIGHT * PLOTS.len().div_ceil(COLUMNS) as f64;
-    let height = HEAD + plots + LINE * notes.len() as f64 + 10.0;
+    let plots = (HEIGHT + GAP) * PLOTS.len().div_ceil(COLUMNS) as f64 - GAP;
+    let height = HEAD + plots + FOOT + LINE * notes.len() as f64;
     let corner = |i: usize| {
         let (column, row) = ((i % COLUMNS) as f64, (i / COLUMNS) as f64);
-        format!("translate({} {})", MARGIN + column * (WIDTH + GAP), HEAD + row * HEIGHT)
+        format!("translate({} {})", MARGIN + column * (WIDTH + GAP), HEAD + row * (HEIGHT + GAP))
     };
     let picture = html! {
         svg xmlns="http://www.w3.org/2000/svg" viewBox={ "0 0 " (width) " " (height) }
@@ -336,7 +348,7 @@ pub fn sheet(document: &Document) -> String {
                 g transform=(corner(i)) { (plot.draw(document)) }
             }
             @for (i, note) in notes.iter().enumerate() {
-                text.muted x=(MARGIN) y=(px(HEAD + plots + LINE * (i as f64 + 0.5))) { (note) }
+                text.muted x=(MARGIN) y=(px(HEAD + plots + LINE * (i as f64 + 1.0))) { (note) }
             }
         }
     };
@@ -349,31 +361,37 @@ mod tests {
 
     #[test]
     fn ticks_are_short() {
-        assert_eq!([0, 1, 3, 5, 6].map(|e| Unit::Count.tick(e)), ["1", "10", "1k", "100k", "1M"]);
-        assert_eq!([2, 3, 7].map(|e| Unit::Bytes.tick(e)), ["100 B", "1 kB", "10 MB"]);
         assert_eq!(
-            [-6, -5, -3, 0, 2].map(|e| Unit::Seconds.tick(e)),
+            [0, 1, 3, 5, 6].map(|e| Unit::Count.tick(1, e)),
+            ["1", "10", "1k", "100k", "1M"]
+        );
+        assert_eq!([2, 5].map(|digit| Unit::Count.tick(digit, 4)), ["20k", "50k"]);
+        assert_eq!([2, 3, 7].map(|e| Unit::Bytes.tick(1, e)), ["100 B", "1 kB", "10 MB"]);
+        assert_eq!(
+            [-6, -5, -3, 0, 2].map(|e| Unit::Seconds.tick(1, e)),
             ["1 µs", "10 µs", "1 ms", "1 s", "100 s"]
         );
     }
 
     #[test]
     fn an_axis_has_space_at_its_ends() {
-        let axis = Axis::new(&[1.0, 100.0], 200.0..0.0, 20.0, 30.0);
+        let axis = Axis::new(&[1.0, 100.0], 10.0, 200.0..0.0, [20.0, 30.0]);
         assert_eq!((axis.at(1.0).round(), axis.at(100.0).round()), (180.0, 30.0));
-        assert_eq!(axis.decades().collect::<Vec<_>>(), [0, 1, 2]);
+        assert_eq!(axis.ticks(), [0, 1, 2].map(|e| (1, e)));
     }
 
     /// One point, or values that do not change, still make an axis.
     #[test]
-    fn an_axis_has_at_least_a_decade() {
-        let axis = Axis::new(&[1.0], 0.0..100.0, 10.0, 10.0);
+    fn an_axis_has_a_range() {
+        let axis = Axis::new(&[1.0], 10.0, 0.0..100.0, [10.0, 10.0]);
         assert_eq!((axis.at(1.0).round(), axis.at(10.0).round()), (10.0, 90.0));
+        let axis = Axis::new(&[52.0], 10.0, 0.0..100.0, [0.0, 0.0]);
+        assert_eq!(axis.ticks(), [(1, 2), (2, 2), (5, 2)]);
     }
 
     #[test]
     fn many_decades_are_thinned() {
-        let axis = Axis::new(&[1e-6, 1e6], 150.0..0.0, 0.0, 0.0);
-        assert_eq!(axis.decades().collect::<Vec<_>>(), [-6, -4, -2, 0, 2, 4, 6]);
+        let axis = Axis::new(&[1e-6, 1e6], 10.0, 150.0..0.0, [0.0, 0.0]);
+        assert_eq!(axis.ticks(), [-6, -4, -2, 0, 2, 4, 6].map(|e| (1, e)));
     }
 }

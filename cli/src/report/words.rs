@@ -40,7 +40,7 @@ pub fn subject(document: &Document) -> String {
 /// How to read the plots.
 pub fn reading(document: &Document) -> String {
     let factor = match document.rows.iter().any(|row| row.unrolled.is_some()) {
-        true => " Above each plot stands the largest T that both loops were measured for.",
+        true => " The line above each is for the largest T that both loops were measured for.",
         false => "",
     };
     format!("All axes are logarithmic; the three plots of times have the same ones.{factor}")
@@ -73,9 +73,7 @@ pub fn notes(document: &Document) -> Vec<String> {
     }
     if !document.finished {
         let steps = count(document.max_steps as u64);
-        notes.push(format!(
-            "The report is not complete: it was interrupted on the way to T = {steps}."
-        ));
+        notes.push(format!("The report is not complete: it ended on the way to T = {steps}."));
     }
     notes
 }
@@ -83,10 +81,10 @@ pub fn notes(document: &Document) -> Vec<String> {
 /// How and where it was measured: names and facts.
 pub fn facts(document: &Document) -> Vec<(&'static str, String)> {
     let passes = format!(
-        "each program was traced, lowered and compiled afresh, up to {PASSES} times as long as that \
-         took less than {}, and run up to {RUNS} times each time, after a first run that does not \
+        "each was traced, lowered and compiled afresh, up to {PASSES} times as long as that took \
+         less than {} s, and run up to {RUNS} times each time, after a first run that does not \
          count; times are medians",
-        format::seconds(PASSES_TIME.as_secs_f64()),
+        PASSES_TIME.as_secs(),
     );
     let mut facts = vec![
         ("programs", passes),
@@ -99,7 +97,11 @@ pub fn facts(document: &Document) -> Vec<(&'static str, String)> {
         ("bytes", "the serialized HloModuleProto, with the weights as constants".to_owned()),
     ];
     if let Some(difference) = document.largest_difference {
-        let agree = format!("{difference:.1e} at most, over all T that both were measured for");
+        let largest = match difference {
+            0.0 => "none".to_owned(),
+            _ => format!("{difference:.1e} at most"),
+        };
+        let agree = format!("{largest}, over all T that both loops were measured for");
         facts.push(("difference of the final states", agree));
     }
     facts.extend([

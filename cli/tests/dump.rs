@@ -1,0 +1,639 @@
+//! `onetrace dump`, end to end: every model and files from elsewhere in every format.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use expect_test::expect;
+use onetrace::hlo::Module;
+use onetrace::ir::parse;
+use tempfile::TempDir;
+
+mod common;
+
+use common::{command, fail, help, refusals, succeed};
+
+const MODELS: [&str; 4] = ["gru", "lstm", "optimized-lstm", "simple"];
+
+/// A small model whose constants are short.
+const SMALL: &str = "dump simple --in-features 2 --hidden 2 --steps 3";
+
+fn dump(arguments: &str) -> String {
+    let (stdout, stderr) = succeed(Path::new("."), &format!("dump {arguments}"));
+    assert_eq!(stderr, "", "{arguments}");
+    stdout
+}
+
+/// Modules that JAX wrote.
+fn golden(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/hlo").join(name)
+}
+
+/// The text with `N` for numbers that follow one of the words: lines of this program's source.
+fn masked(text: &str, word: &str) -> String {
+    let mut parts = text.split(word);
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let rest = part.trim_start_matches(|c: char| c.is_ascii_digit() || c == ':');
+        out += &format!("{word}N{rest}");
+    }
+    out
+}
+
+#[test]
+fn every_model_has_every_format_at_every_stage() {
+    let size = "--in-features 3 --hidden 4 --steps 2";
+    for model in MODELS {
+        for stage in ["traced", "optimized"] {
+            for (format, start) in [
+                ("hlo", "HloModule "),
+                ("stablehlo", "module @"),
+                ("pbtxt", "name: \""),
+                ("dot", "digraph "),
+                ("html", "<!"),
+            ] {
+                let options = format!("{model} {size} --stage {stage} --format {format}");
+                let metadata = if format == "stablehlo" { "--no-metadata" } else { "" };
+                let text = dump(&format!("{options} {metadata}"));
+                let (found, name) = (text.starts_with(start), model.replace('-', "_"));
+                assert!(found && text.contains(&name), "{options}: {text:.300}");
+            }
+        }
+        let ir = dump(&format!("{model} {size} --format ir --full-constants"));
+        let func = parse::parse(&ir).unwrap();
+        assert_eq!(func.name(), model.replace('-', "_"));
+    }
+}
+
+#[test]
+fn the_ir() {
+    expect![[r#"
+        func @simple(%0 "arg": f32[3,2]) -> (f32[2]) {
+          %1: f32[] = constant {value=f32[](0.0), name=""}
+          %2: f32[2] = broadcast {shape=[2], axes=[]} %1
+          %3: f32[2] = scan {length=3, reverse=false, unroll=1, constants=0, carry=1, body=func @scan_body(%0 "carry": f32[2], %1 "x": f32[2]) -> (f32[2]) {
+            %2: f32[2,2] = constant {value=f32[2,2](-1.5153329, -1.3828852, 0.15761372, -0.27076438), name="dense_i.kernel"}
+            %3: f32[2] = dot {lhs_contract=[0], rhs_contract=[0], lhs_batch=[], rhs_batch=[]} %1 %2
+            %4: f32[2] = constant {value=f32[2](0.0, 0.0), name="dense_i.bias"}
+            %5: f32[2] = add %3 %4
+            %6: f32[2,2] = constant {value=f32[2,2](0.801851, -0.59752405, -0.59752405, -0.801851), name="dense_h.kernel"}
+            %7: f32[2] = dot {lhs_contract=[0], rhs_contract=[0], lhs_batch=[], rhs_batch=[]} %0 %6
+            %8: f32[2] = add %5 %7
+            %9: f32[2] = tanh %8
+            return %9
+          }} %2 %0
+          return %3
+        }
+    "#]].assert_eq(&dump("simple --in-features 2 --hidden 2 --steps 3 --format ir"));
+    let located = dump("simple --in-features 2 --hidden 2 --steps 3 --format ir --locations");
+    let lines: Vec<&str> = located.lines().filter(|line| line.contains("  // ")).collect();
+    expect![[r#"
+          %2: f32[2] = broadcast {shape=[2], axes=[]} %1  // cli/src/model.rs:N
+            %3: f32[2] = dot {lhs_contract=[0], rhs_contract=[0], lhs_batch=[], rhs_batch=[]} %1 %2  // cli/src/model.rs:N in SimpleCell
+            %5: f32[2] = add %3 %4  // cli/src/model.rs:N in SimpleCell
+            %7: f32[2] = dot {lhs_contract=[0], rhs_contract=[0], lhs_batch=[], rhs_batch=[]} %0 %6  // cli/src/model.rs:N in SimpleCell
+            %8: f32[2] = add %5 %7  // cli/src/model.rs:N in SimpleCell
+            %9: f32[2] = tanh %8  // cli/src/model.rs:N in SimpleCell
+          }} %2 %0  // cli/src/model.rs:N"#]].assert_eq(&masked(&lines.join("\n"), "model.rs:"));
+}
+
+#[test]
+fn the_hlo() {
+    let (hlo, _) = succeed(Path::new("."), &format!("{SMALL} --no-metadata"));
+    expect![[r#"
+        HloModule simple.3, entry_computation_layout={(f32[3,2]{1,0})->(f32[2]{0})}
+
+        %scan_body.2 (state.0: (s32[], f32[2], f32[3,2])) -> (s32[], f32[2], f32[3,2]) {
+          %state.0 = (s32[], f32[2]{0}, f32[3,2]{1,0}) parameter(0)
+          %get-tuple-element.0 = s32[] get-tuple-element(%state.0), index=0
+          %constant.11 = s32[] constant(1)
+          %add.5 = s32[] add(%get-tuple-element.0, %constant.11)
+          %constant.7 = f32[2,2]{1,0} constant({ { -1.51533294, -1.38288522 }, { 0.157613724, -0.270764381 } })
+          %get-tuple-element.2 = f32[3,2]{1,0} get-tuple-element(%state.0), index=2
+          %constant.6 = s32[] constant(0)
+          %dynamic-slice.1 = f32[1,2]{1,0} dynamic-slice(%get-tuple-element.2, %get-tuple-element.0, %constant.6), dynamic_slice_sizes={1,2}
+          %reshape.1 = f32[2]{0} reshape(%dynamic-slice.1)
+          %dot.2 = f32[2]{0} dot(%constant.7, %reshape.1), lhs_contracting_dims={0}, rhs_contracting_dims={0}
+          %constant.8 = f32[] constant(0)
+          %constant.9 = f32[2]{0} broadcast(%constant.8), dimensions={}
+          %add.3 = f32[2]{0} add(%dot.2, %constant.9)
+          %constant.10 = f32[2,2]{1,0} constant({ { 0.801851, -0.597524047 }, { -0.597524047, -0.801851 } })
+          %get-tuple-element.1 = f32[2]{0} get-tuple-element(%state.0), index=1
+          %dot.3 = f32[2]{0} dot(%constant.10, %get-tuple-element.1), lhs_contracting_dims={0}, rhs_contracting_dims={0}
+          %add.4 = f32[2]{0} add(%add.3, %dot.3)
+          %tanh.1 = f32[2]{0} tanh(%add.4)
+          ROOT %tuple.1 = (s32[], f32[2]{0}, f32[3,2]{1,0}) tuple(%add.5, %tanh.1, %get-tuple-element.2)
+        }
+
+        %scan_condition.1 (state.1: (s32[], f32[2], f32[3,2])) -> pred[] {
+          %state.1 = (s32[], f32[2]{0}, f32[3,2]{1,0}) parameter(0)
+          %get-tuple-element.4 = f32[2]{0} get-tuple-element(%state.1), index=1
+          %get-tuple-element.5 = f32[3,2]{1,0} get-tuple-element(%state.1), index=2
+          %get-tuple-element.3 = s32[] get-tuple-element(%state.1), index=0
+          %constant.1 = s32[] constant(3)
+          ROOT %compare.1 = pred[] compare(%get-tuple-element.3, %constant.1), direction=LT
+        }
+
+        ENTRY %simple.3 (arg.1: f32[3,2]) -> (f32[2]) {
+          %scan.6 = s32[] constant(0)
+          %constant.2 = f32[] constant(0)
+          %broadcast.1 = f32[2]{0} broadcast(%constant.2), dimensions={}
+          %arg.1 = f32[3,2]{1,0} parameter(0)
+          %scan.7 = (s32[], f32[2]{0}, f32[3,2]{1,0}) tuple(%scan.6, %broadcast.1, %arg.1)
+          %scan.8 = (s32[], f32[2]{0}, f32[3,2]{1,0}) while(%scan.7), condition=%scan_condition.1, body=%scan_body.2
+          %scan.9 = s32[] get-tuple-element(%scan.8), index=0
+          %scan.11 = f32[3,2]{1,0} get-tuple-element(%scan.8), index=2
+          %scan.10 = f32[2]{0} get-tuple-element(%scan.8), index=1
+          ROOT %tuple.2 = (f32[2]{0}) tuple(%scan.10)
+        }
+
+    "#]].assert_eq(&hlo);
+    let (hlo, _) = succeed(Path::new("."), SMALL);
+    let dot = hlo.lines().find(|line| line.contains(" dot(")).unwrap();
+    expect![[r#"%dot.2 = f32[2]{0} dot(%constant.7, %reshape.1), lhs_contracting_dims={0}, rhs_contracting_dims={0}, metadata={op_type="dot" op_name="SimpleCell/dot" source_file="cli/src/model.rs" source_line=N}"#]].assert_eq(&masked(dot.trim(), "source_line="));
+}
+
+#[test]
+fn the_stablehlo() {
+    let options = "--in-features 8 --hidden 16 --steps 3 --format stablehlo --no-metadata";
+    expect![[r#"
+        module @simple.3 attributes {mhlo.cross_program_prefetches = [], mhlo.input_output_alias = [], mhlo.is_dynamic = false, mhlo.use_auto_spmd_partitioning = false} {
+          func.func private @scan_condition.1(%arg0: tensor<i32>, %arg1: tensor<16xf32>, %arg2: tensor<3x8xf32>) -> tensor<i1> {
+            %c = stablehlo.constant dense<3> : tensor<i32>
+            %0 = stablehlo.compare  LT, %arg0, %c : (tensor<i32>, tensor<i32>) -> tensor<i1>
+            return %0 : tensor<i1>
+          }
+          func.func private @scan_body.2(%arg0: tensor<i32>, %arg1: tensor<16xf32>, %arg2: tensor<3x8xf32>) -> (tensor<i32>, tensor<16xf32>, tensor<3x8xf32>) {
+            %c = stablehlo.constant dense<1> : tensor<i32>
+            %0 = stablehlo.add %arg0, %c : tensor<i32>
+            %cst = stablehlo.constant dense_resource<__elided__> : tensor<8x16xf32>
+            %c_0 = stablehlo.constant dense<0> : tensor<i32>
+            %1 = stablehlo.dynamic_slice %arg2, %arg0, %c_0, sizes = [1, 8] : (tensor<3x8xf32>, tensor<i32>, tensor<i32>) -> tensor<1x8xf32>
+            %2 = stablehlo.reshape %1 : (tensor<1x8xf32>) -> tensor<8xf32>
+            %3 = stablehlo.dot_general %cst, %2, contracting_dims = [0] x [0], precision = [DEFAULT, DEFAULT] : (tensor<8x16xf32>, tensor<8xf32>) -> tensor<16xf32>
+            %cst_1 = stablehlo.constant dense<0.000000e+00> : tensor<f32>
+            %4 = stablehlo.broadcast_in_dim %cst_1, dims = [] : (tensor<f32>) -> tensor<16xf32>
+            %5 = stablehlo.add %3, %4 : tensor<16xf32>
+            %cst_2 = stablehlo.constant dense_resource<__elided__> : tensor<16x16xf32>
+            %6 = stablehlo.dot_general %cst_2, %arg1, contracting_dims = [0] x [0], precision = [DEFAULT, DEFAULT] : (tensor<16x16xf32>, tensor<16xf32>) -> tensor<16xf32>
+            %7 = stablehlo.add %5, %6 : tensor<16xf32>
+            %8 = stablehlo.tanh %7 : tensor<16xf32>
+            return %0, %8, %arg2 : tensor<i32>, tensor<16xf32>, tensor<3x8xf32>
+          }
+          func.func @main(%arg0: tensor<3x8xf32>) -> tensor<16xf32> {
+            %c = stablehlo.constant dense<0> : tensor<i32>
+            %cst = stablehlo.constant dense<0.000000e+00> : tensor<f32>
+            %0 = stablehlo.broadcast_in_dim %cst, dims = [] : (tensor<f32>) -> tensor<16xf32>
+            %1:3 = stablehlo.while(%iterArg = %c, %iterArg_0 = %0, %iterArg_1 = %arg0) : tensor<i32>, tensor<16xf32>, tensor<3x8xf32>
+            cond {
+              %c_2 = stablehlo.constant dense<3> : tensor<i32>
+              %2 = stablehlo.compare  LT, %iterArg, %c_2 : (tensor<i32>, tensor<i32>) -> tensor<i1>
+              stablehlo.return %2 : tensor<i1>
+            } do {
+              %c_2 = stablehlo.constant dense<1> : tensor<i32>
+              %2 = stablehlo.add %iterArg, %c_2 : tensor<i32>
+              %cst_3 = stablehlo.constant dense_resource<__elided__> : tensor<8x16xf32>
+              %c_4 = stablehlo.constant dense<0> : tensor<i32>
+              %3 = stablehlo.dynamic_slice %iterArg_1, %iterArg, %c_4, sizes = [1, 8] : (tensor<3x8xf32>, tensor<i32>, tensor<i32>) -> tensor<1x8xf32>
+              %4 = stablehlo.reshape %3 : (tensor<1x8xf32>) -> tensor<8xf32>
+              %5 = stablehlo.dot_general %cst_3, %4, contracting_dims = [0] x [0], precision = [DEFAULT, DEFAULT] : (tensor<8x16xf32>, tensor<8xf32>) -> tensor<16xf32>
+              %cst_5 = stablehlo.constant dense<0.000000e+00> : tensor<f32>
+              %6 = stablehlo.broadcast_in_dim %cst_5, dims = [] : (tensor<f32>) -> tensor<16xf32>
+              %7 = stablehlo.add %5, %6 : tensor<16xf32>
+              %cst_6 = stablehlo.constant dense_resource<__elided__> : tensor<16x16xf32>
+              %8 = stablehlo.dot_general %cst_6, %iterArg_0, contracting_dims = [0] x [0], precision = [DEFAULT, DEFAULT] : (tensor<16x16xf32>, tensor<16xf32>) -> tensor<16xf32>
+              %9 = stablehlo.add %7, %8 : tensor<16xf32>
+              %10 = stablehlo.tanh %9 : tensor<16xf32>
+              stablehlo.return %2, %10, %iterArg_1 : tensor<i32>, tensor<16xf32>, tensor<3x8xf32>
+            }
+            return %1#1 : tensor<16xf32>
+          }
+        }
+    "#]].assert_eq(&dump(&format!("simple {options}")));
+    let full = dump(&format!("simple {options} --full-constants"));
+    assert!(full.contains("dense<\"0x") && !full.contains("elided"));
+}
+
+/// A loop in Rust leaves no While behind, and several steps in an iteration leave one.
+#[test]
+fn the_loop_is_as_it_was_asked_for() {
+    let count = |options: &str, what: &str| dump(options).matches(what).count();
+    let tanh = " tanh(";
+    assert_eq!((count("simple", " while("), count("simple", tanh)), (1, 1));
+    assert_eq!((count("simple --unrolled", " while("), count("simple --unrolled", tanh)), (0, 16));
+    let unroll = "simple --unroll 4";
+    assert_eq!((count(unroll, " while("), count(unroll, tanh)), (1, 4));
+    let steps = |options: &str| dump(&format!("simple --format ir {options}"));
+    assert!(steps("--steps 2048").contains("length=2048, reverse=false, unroll=1"));
+    assert!(steps("--reverse --unroll 2").contains("length=16, reverse=true, unroll=2"));
+    assert!(
+        steps("--batch 5").starts_with("func @simple(%0 \"arg\": f32[16,5,32]) -> (f32[5,64])")
+    );
+    assert_ne!(dump("simple --format pbtxt"), dump("simple --format pbtxt --seed 1"));
+}
+
+#[test]
+fn the_optimized_stage_is_what_the_backend_runs() {
+    let optimized = dump("gru --stage optimized");
+    assert!(optimized.contains("is_scheduled=true"));
+    assert!(optimized.contains(" fusion(") && optimized.contains(" while("));
+}
+
+/// The module that each format carries is the same.
+#[test]
+fn what_was_dumped_can_be_read_back() {
+    let directory = tempfile::tempdir().unwrap();
+    let directory = directory.path();
+    let gru = "gru --in-features 3 --hidden 4";
+    let (expected, _) = succeed(directory, &format!("dump {gru} --full-constants"));
+    for format in ["hlo", "proto", "pbtxt"] {
+        for stage in ["traced", "optimized"] {
+            let full = if format == "hlo" { "--full-constants" } else { "" };
+            let to = format!("--format {format} --stage {stage} --output {stage}.{format} {full}");
+            let (stdout, stderr) = succeed(directory, &format!("dump {gru} {to}"));
+            assert_eq!((&*stdout, &*stderr), ("", ""));
+        }
+        let (again, _) = succeed(directory, &format!("dump traced.{format} --full-constants"));
+        assert_eq!(again, expected, "{format}");
+    }
+    // A compiled file has the instructions of the compiled model. XLA may order some otherwise.
+    let (compiled, _) = succeed(directory, "dump traced.proto --stage optimized --no-metadata");
+    let (model, _) = succeed(directory, &format!("dump {gru} --stage optimized --no-metadata"));
+    assert_eq!(sorted(&compiled), sorted(&model));
+    for format in ["stablehlo", "dot", "html", "pbtxt"] {
+        let (file, _) = succeed(directory, &format!("dump traced.proto --format {format}"));
+        let (model, _) = succeed(directory, &format!("dump {gru} --format {format}"));
+        assert_eq!(file, model, "{format}");
+    }
+    assert!(Module::read(directory.join("optimized.proto")).is_ok());
+    let files = fs::read_dir(directory).unwrap().count();
+    assert_eq!(files, 6, "no temporary file is left");
+}
+
+fn sorted(text: &str) -> Vec<&str> {
+    let mut lines: Vec<&str> = text.lines().collect();
+    lines.sort_unstable();
+    lines
+}
+
+#[test]
+fn modules_of_jax_have_every_format() {
+    for name in ["gru.txt", "gru.pb", "gru.dump.pb", "nested.txt", "convolution.pb"] {
+        let path = golden(name);
+        let path = path.display();
+        for format in ["hlo", "stablehlo", "dot", "html"] {
+            // JAX's text leaves out large constants, which StableHLO has to have.
+            if !(name == "gru.txt" && format == "stablehlo") {
+                assert!(dump(&format!("{path} --format {format}")).len() > 1000, "{name} {format}");
+            }
+        }
+    }
+    let optimized = dump(&format!("{} --stage optimized", golden("gru_constants.pb").display()));
+    assert!(optimized.contains("is_scheduled=true"));
+}
+
+#[test]
+fn a_file_is_also_read_from_standard_input() {
+    let file = fs::File::open(golden("nested.txt")).unwrap();
+    let output = command(Path::new("."), "dump -").stdin(file).output().unwrap();
+    assert!(output.status.success());
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(text, dump(&golden("nested.txt").display().to_string()));
+}
+
+/// A name in front of which there is a directory is that of a file.
+#[test]
+fn names_of_models_win_over_files() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::copy(golden("nested.txt"), directory.path().join("gru")).unwrap();
+    let (model, _) = succeed(directory.path(), "dump gru");
+    assert!(model.starts_with("HloModule gru"));
+    let (file, _) = succeed(directory.path(), "dump ./gru");
+    assert!(!file.starts_with("HloModule gru"));
+}
+
+#[test]
+fn options_that_make_no_sense() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::copy(golden("nested.txt"), directory.path().join("module.hlo")).unwrap();
+    let transcript = refusals(
+        directory.path(),
+        &[
+            "dump",
+            "dump gri",
+            "dump module.hlo --hidden 4",
+            "dump module.hlo --unrolled",
+            "dump module.hlo --format ir",
+            "dump gru --format ir --stage optimized",
+            "dump gru --locations",
+            "dump gru --format dot --no-metadata",
+            "dump gru --format proto --full-constants",
+            "dump gru --unrolled --unroll 2",
+            "dump gru --hidden 0",
+            "dump gru --steps 2.5",
+            "dump gru --batch -1",
+            "dump gru --seed 1e19",
+            "dump gru --stage final",
+            "dump gru --format text",
+            "dump gru --stage optimized --device quantum",
+            "dump gru --output none/gru.hlo",
+            "dump module.hlo --output .",
+            "dump gru --hidden 9223372036854775807",
+        ],
+    );
+    let transcript = transcript.replace(&onetrace::host_memory().to_string(), "[MEMORY]");
+    expect![[r#"
+        $ dump
+        error: the following required arguments were not provided:
+          <MODEL|FILE>
+        $ dump gri
+        error: gri: there is no model and no file of this name; the models are gru, lstm, optimized-lstm, simple
+        $ dump module.hlo --hidden 4
+        error: --hidden: module.hlo is no model, and files do not take it
+        $ dump module.hlo --unrolled
+        error: --unrolled: module.hlo is no model, and files do not take it
+        $ dump module.hlo --format ir
+        error: --format: the IR is what this library traces, and a file has HLO; take hlo or stablehlo
+        $ dump gru --format ir --stage optimized
+        error: --format: the IR is what was traced, and XLA's passes work on HLO; take hlo, or leave --stage out
+        $ dump gru --locations
+        error: --locations: they are printed in the IR; add --format ir
+        $ dump gru --format dot --no-metadata
+        error: --no-metadata: this leaves out metadata of --format hlo and stablehlo
+        $ dump gru --format proto --full-constants
+        error: --full-constants: constants are shortened in --format ir, hlo and stablehlo only
+        $ dump gru --unrolled --unroll 2
+        error: the argument '--unrolled' cannot be used with '--unroll <K>'
+        $ dump gru --hidden 0
+        error: invalid value '0' for '--hidden <H>': must be at least 1
+        $ dump gru --steps 2.5
+        error: invalid value '2.5' for '--steps <T>': must be a whole number of at least 1
+        $ dump gru --batch -1
+        error: invalid value '-1' for '--batch <B>': must be a whole number of at least 1
+        $ dump gru --seed 1e19
+        error: invalid value '1e19' for '--seed <S>': must be from -9223372036854775808 to 9223372036854775807
+        $ dump gru --stage final
+        error: invalid value 'final' for '--stage <STAGE>'
+          [possible values: traced, optimized]
+        $ dump gru --format text
+        error: invalid value 'text' for '--format <FORMAT>'
+          [possible values: ir, hlo, stablehlo, proto, pbtxt, dot, html]
+        $ dump gru --stage optimized --device quantum
+        error: --device: "quantum" is not a device that this build knows; known: cpu
+        $ dump gru --output none/gru.hlo
+        error: --output: none/gru.hlo cannot be written: No such file or directory (os error 2)
+        $ dump module.hlo --output .
+        error: --output: . cannot be written: is a directory
+        $ dump gru --hidden 9223372036854775807
+        error: gru: 32 features to 9223372036854775807 over a sequence [16, 32] are too many: to draw a kernel of type f32[32,18446744073709551615] takes up to 18446744073709551615 bytes, but this machine has [MEMORY] bytes of memory
+    "#]].assert_eq(&transcript);
+}
+
+/// Files of which XLA cannot make a module: an error, exit status 2, and no output.
+#[test]
+fn files_that_are_no_hlo() {
+    let directory = bad_files();
+    let names = [
+        "empty",
+        "space",
+        "text",
+        "mlir",
+        "bytecode",
+        "gzip",
+        "truncated.pb",
+        "random",
+        "zeros",
+        "opcode.hlo",
+        "unclosed.hlo",
+        "deep.hlo",
+        "cycle.hlo",
+        "huge.hlo",
+        "directory",
+        "none/none",
+        "huge",
+    ];
+    let mut transcript = String::new();
+    for name in names {
+        let arguments = format!("dump {name} --output out");
+        let (status, stderr) = fail(directory.path(), &arguments);
+        assert_eq!(status, 2, "{name}: {stderr}");
+        assert!(!directory.path().join("out").exists(), "{name}");
+        assert!(stderr.starts_with("error: ") && stderr.contains(name), "{stderr}");
+        transcript += &format!("$ {arguments}\n{stderr}");
+    }
+    expect![[r#""#]].assert_eq(&transcript);
+    // Types are compared where it matters: this can be looked at, and no more.
+    let wrong = "HloModule m\nENTRY e {\n x = f32[2] parameter(0)\n ROOT y = f32[3] add(x, x)\n}\n";
+    fs::write(directory.path().join("types.hlo"), wrong).unwrap();
+    succeed(directory.path(), "dump types.hlo");
+    for options in ["--format stablehlo", "--stage optimized"] {
+        let (status, stderr) = fail(directory.path(), &format!("dump types.hlo {options}"));
+        assert_eq!(status, 2, "{options}");
+        assert!(stderr.starts_with("error: types.hlo: "), "{stderr}");
+    }
+    // A file that cannot be opened, unless the user may open everything.
+    let path = directory.path().join("secret");
+    fs::write(&path, "HloModule m").unwrap();
+    fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0)).unwrap();
+    if fs::read(&path).is_err() {
+        let (status, stderr) = fail(directory.path(), "dump secret");
+        assert_eq!(status, 2);
+        assert!(stderr.contains("secret cannot be read: Permission denied"), "{stderr}");
+    }
+}
+
+fn bad_files() -> TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    let write = |name: &str, bytes: &[u8]| fs::write(directory.path().join(name), bytes).unwrap();
+    let entry =
+        |body: &str| format!("HloModule m\nENTRY e {{\n  x = f32[2] parameter(0)\n{body}\n}}\n");
+    write("empty", b"");
+    write("space", b" \n\t\n");
+    write("text", b"hello, world\n");
+    write("mlir", b"module @m {\n  func.func @main() {\n    return\n  }\n}\n");
+    write("bytecode", b"ML\xefR\x0dStableHLO_v1.0\0");
+    write("gzip", b"\x1f\x8b\x08\0\0\0\0\0");
+    let whole = fs::read(golden("gru.pb")).unwrap();
+    write("truncated.pb", &whole[..whole.len() / 2]);
+    // A multiplicative generator: the same bytes everywhere.
+    let bytes = std::iter::successors(Some(1u32), |x| Some(x.wrapping_mul(1_664_525) + 1));
+    write("random", &bytes.map(|x| (x >> 24) as u8).take(4096).collect::<Vec<_>>());
+    write("zeros", &[0; 4096]);
+    write("opcode.hlo", entry("  ROOT y = f32[2] frobnicate(x)").as_bytes());
+    write("unclosed.hlo", b"HloModule m\nENTRY e {\n  x = f32[2] parameter(0)\n");
+    write("deep.hlo", entry(&format!("  ROOT t = {}", "(".repeat(100_000))).as_bytes());
+    write("cycle.hlo", entry("  a = f32[2] add(x, b)\n  ROOT b = f32[2] add(x, a)").as_bytes());
+    write("huge.hlo", entry("  ROOT y = f32[1000000000000] constant({...})").as_bytes());
+    fs::create_dir(directory.path().join("directory")).unwrap();
+    // Three gibibytes that take no space on the disk, and of which nothing is read.
+    let sparse = fs::File::create(directory.path().join("huge")).unwrap();
+    sparse.set_len(3 << 30).unwrap();
+    directory
+}
+
+/// What would need the constants that a text leaves out is refused.
+#[test]
+fn constants_that_a_text_leaves_out() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path();
+    succeed(path, "dump gru --output gru.hlo");
+    succeed(path, "dump gru.hlo");
+    expect![[r#"
+        $ dump gru.hlo --full-constants
+        error: gru.hlo: the text that this module was read from leaves out the values of constants, `{...}`; print it with all of them, or take the protocol buffer
+        $ dump gru.hlo --format proto
+        error: gru.hlo: the text leaves out the values of constants, `{...}`, and a protocol buffer has them; start from text with all of them
+        $ dump gru.hlo --format pbtxt
+        error: gru.hlo: the text that this module was read from leaves out the values of constants, `{...}`; print it with all of them, or take the protocol buffer
+        $ dump gru.hlo --format stablehlo
+        error: gru.hlo: the text that this module was read from leaves out the values of constants, `{...}`; print it with all of them, or take the protocol buffer
+        $ dump gru.hlo --stage optimized
+        error: gru.hlo: the text that this module was read from leaves out the values of constants, `{...}`; print it with all of them, or take the protocol buffer
+    "#]].assert_eq(&refusals(
+        path,
+        &[
+            "dump gru.hlo --full-constants",
+            "dump gru.hlo --format proto",
+            "dump gru.hlo --format pbtxt",
+            "dump gru.hlo --format stablehlo",
+            "dump gru.hlo --stage optimized",
+        ],
+    ));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn binary_formats_do_not_go_to_a_terminal() {
+    let dump = |arguments: &str| {
+        // The master of a new pseudo-terminal is one itself.
+        let terminal = fs::OpenOptions::new().read(true).write(true).open("/dev/ptmx").unwrap();
+        let mut command = command(Path::new("."), arguments);
+        let output = command.stdout(terminal).stderr(Stdio::piped()).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    expect![[r#"
+        (
+            Some(
+                2,
+            ),
+            "error: --format: proto is binary, and standard output is a terminal; name a file with --output, or pipe it\n",
+        )
+    "#]].assert_debug_eq(&dump("dump gru --format proto"));
+    assert_eq!(dump("dump simple --steps 1").0, Some(0));
+}
+
+#[test]
+fn an_output_file_appears_whole_or_not_at_all() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("out");
+    fs::write(&path, "old").unwrap();
+    fail(directory.path(), "dump none/none --output out");
+    assert_eq!(fs::read_to_string(&path).unwrap(), "old");
+    succeed(directory.path(), "dump simple --output out");
+    assert_eq!(fs::read_to_string(&path).unwrap(), dump("simple"));
+
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let mut to_full_disk = command(directory.path(), "dump simple");
+    let output = to_full_disk.stdout(full).stderr(Stdio::piped()).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+}
+
+#[test]
+fn help_reads_like_a_manual() {
+    expect![[r#"
+        Print a program: the IR, the HLO before or after XLA's passes, StableHLO, a graph
+
+        MODEL is a recurrent cell that goes over a sequence of T steps from a state of zeros, with the
+        parameters that nnx.Rngs(S) of Flax gives: gru, lstm, optimized-lstm or simple. The program takes
+        the sequence, f32[T,D] or f32[T,B,D], and returns the final carry.
+
+        FILE is an HLO module from elsewhere: HLO text, as `lower(..).as_text('hlo')` of JAX gives it, or a
+        protocol buffer, HloModuleProto or HloProto, binary or text, as --xla_dump_to leaves it. What it is
+        is told by its content. A name that is also that of a model is written ./gru.
+
+        Usage: onetrace dump <MODEL|FILE> [OPTIONS]
+
+        Arguments:
+          <MODEL|FILE>
+                  A model or a file
+
+        Options:
+              --format <FORMAT>
+                  The format
+
+                  Possible values:
+                  - ir:        The IR that was traced; of models only
+                  - hlo:       HLO text
+                  - stablehlo: StableHLO in the text form of MLIR
+                  - proto:     A serialized HloModuleProto
+                  - pbtxt:     The HloModuleProto in the text form of protocol buffers
+                  - dot:       A graph for Graphviz
+                  - html:      A page for a browser that needs no network
+
+                  [default: hlo]
+
+              --stage <STAGE>
+                  The stage [default: traced]
+
+                  Possible values:
+                  - traced:    What was traced, before any pass of XLA; of a file, what is in it
+                  - optimized: What the backend runs, after XLA's passes: the program is compiled, and not
+                    run
+
+              --output <FILE>
+                  Write to a file instead of standard output
+
+                  The file appears whole or not at all; that it can be written is checked before the work.
+
+              --full-constants
+                  Print every element of large constants, so that the text can be read back and run
+
+              --locations
+                  Print the user's file and line behind each equation of the IR
+
+              --no-metadata
+                  Leave out of HLO and StableHLO where each instruction comes from
+
+              --device <D>
+                  The device to compile for
+
+                  [default: cpu]
+
+          -h, --help
+                  Print help (see a summary with '-h')
+
+        Options of a MODEL:
+              --in-features <D>
+                  The number of features of each row of the sequence [default: 32]
+
+              --hidden <H>
+                  The number of features of the state [default: 64]
+
+              --steps <T>
+                  The number of steps, which are the rows of the sequence [default: 16]
+
+              --batch <B>
+                  The number of sequences at once [default: one, without an axis for them]
+
+              --seed <S>
+                  The seed of the parameters [default: 0]
+
+              --unrolled
+                  Call the step T times in a loop of Rust, without a scan
+
+              --reverse
+                  Go from the last row to the first
+
+              --unroll <K>
+                  Make K steps of the scan in one iteration of the loop [default: 1]
+
+        Examples:
+          onetrace dump gru | less -S
+          onetrace dump gru --hidden 128 --steps 1000 --format ir --locations
+          onetrace dump lstm --stage optimized --no-metadata
+          onetrace dump simple --format dot | dot -Tsvg > simple.svg
+          onetrace dump gru --stage optimized --format html --output gru.html
+          onetrace dump module_0000.jit_step.before_optimizations.hlo.pb --format stablehlo
+          diff <(onetrace dump gru) <(onetrace dump gru --unroll 2)
+    "#]].assert_eq(&help("dump --help"));
+}
