@@ -106,16 +106,17 @@ impl Executable {
     }
 }
 
-/// The device that the data of all `arrays` is on; the CPU if none belongs to a device.
+/// The device that the data of all `arrays` is on; the default device if none belongs to one.
 pub(crate) fn common_device(arrays: &[&Array]) -> Result<Device> {
     let mut homes = arrays.iter().filter_map(|array| array.home());
-    let Some(first) = homes.next() else { return Device::cpu() };
+    let Some(first) = homes.next() else { return Device::default_device() };
     match homes.find(|home| *home != first) {
         None => Ok(first.clone()),
         Some(other) => Err(Error::new(
             ErrorKind::Device,
             format!(
-                "the arguments are on different devices, {first} and {other}: bring them to one"
+                "the arguments are on different devices, {first} and {other}: bring them to one \
+                 with `to_device`"
             ),
         )),
     }

@@ -10,7 +10,7 @@ use xla::{HloModuleProto, XlaComputation};
 use crate::array::Array;
 use crate::aval::Aval;
 use crate::device::{Device, XlaOptions};
-use crate::error::{Error, Location, Result};
+use crate::error::{Error, ErrorKind, Location, Result};
 use crate::execute::{Executable, common_device};
 use crate::ir::Func;
 use crate::ir::print;
@@ -104,6 +104,10 @@ impl<A: Tree, R: Tree, F: Fn(A) -> R> Jit<A, R, F> {
 
     /// Runs the function, after tracing and compiling it if these types of arguments are new.
     /// Inside another trace it is recorded there as a call.
+    ///
+    /// It runs on the device that the data of the arguments is on, or on the [default
+    /// device](Device::default_device) if it is on none yet. Tensors that were captured are copied
+    /// there.
     ///
     /// # Errors
     /// The first mistake made in the closure or on the way to the arguments, with its place;
@@ -307,22 +311,32 @@ impl<A: Tree, R: Tree> Lowered<A, R> {
         self.computation.proto()
     }
 
-    /// Compiles the program for the CPU.
+    /// Compiles the program for the [default device](Device::default_device).
     ///
     /// # Errors
-    /// Whatever XLA reports.
+    /// If there is no such device; whatever XLA reports.
     pub fn compile(self) -> Result<Compiled<A, R>> {
-        self.compile_for(&Device::cpu()?)
+        self.compile_for(&Device::default_device()?)
     }
 
-    /// Compiles the program for a device.
+    /// Compiles the program for a device. Tensors that were captured are copied there.
     ///
     /// # Errors
     /// Whatever XLA reports.
     pub fn compile_for(self, device: &Device) -> Result<Compiled<A, R>> {
+        self.compile_with(device, &XlaOptions::new())
+    }
+
+    /// Compiles the program for a device, with options of XLA for this compilation alone. They are
+    /// stronger than those of the process.
+    ///
+    /// # Errors
+    /// If XLA does not know an option, does not take its value or reads it for the process only;
+    /// whatever else it reports.
+    pub fn compile_with(self, device: &Device, options: &XlaOptions) -> Result<Compiled<A, R>> {
+        options.check()?;
         let Lowered { traced, computation, donated } = self;
-        let executable =
-            Executable::compile(&computation, &traced.func, donated, device, &XlaOptions::new())?;
+        let executable = Executable::compile(&computation, &traced.func, donated, device, options)?;
         Ok(Compiled {
             executable,
             captures: traced.captures,
@@ -346,10 +360,16 @@ pub struct Compiled<A, R> {
 }
 
 impl<A: Tree, R: Tree> Compiled<A, R> {
-    /// Runs the program.
+    /// The device that the program runs on.
+    pub fn device(&self) -> &Device {
+        self.executable.device()
+    }
+
+    /// Runs the program. The results stay on its device until they are read.
     ///
     /// # Errors
-    /// If the types of the arguments are not those it was compiled for; whatever XLA reports.
+    /// If the types of the arguments are not those it was compiled for, or if the data of one is on
+    /// another device; whatever XLA reports.
     #[track_caller]
     pub fn call(&self, arguments: impl Borrow<A>) -> Result<R> {
         let location = std::panic::Location::caller();
@@ -370,7 +390,21 @@ impl<A: Tree, R: Tree> Compiled<A, R> {
         if !fits {
             return Err(self.misfit(arguments).at(location));
         }
+        self.check_devices(&leaves).map_err(|error| error.at(location))?;
         self.run(&leaves, location)
+    }
+
+    /// Checks that what belongs to a device belongs to this one.
+    fn check_devices(&self, leaves: &[Tensor]) -> Result<()> {
+        let device = self.device();
+        let elsewhere = leaves.iter().zip(&self.params).find_map(|(leaf, (_, name))| {
+            let home = leaf.device().filter(|home| home != device)?;
+            Some(format!(
+                "a compiled function takes data of its own device: it was compiled for {device}, \
+                 but {name} is on {home}: bring it there with `to_device`"
+            ))
+        });
+        elsewhere.map_or(Ok(()), |message| Err(Error::new(ErrorKind::Device, message)))
     }
 
     /// What tells `arguments` from those the function was compiled for.

@@ -278,9 +278,8 @@ impl Client {
     pub fn device_memory(&self, ordinal: usize) -> Option<(u64, u64)> {
         let (mut in_use, mut limit) = (0, 0);
         // SAFETY: the device lives as long as its client; the others are places to write to.
-        let error = unsafe {
-            onetrace_device_memory(self.device(ordinal), &mut in_use, &mut limit)
-        };
+        let error =
+            unsafe { onetrace_device_memory(self.device(ordinal), &mut in_use, &mut limit) };
         checked(error).ok()?;
         Some((u64::try_from(in_use).ok()?, u64::try_from(limit).ok().filter(|&limit| limit > 0)?))
     }
@@ -349,9 +348,8 @@ impl Buffer {
     /// as many bytes as the type of the buffer has.
     pub fn to_host(&self, bytes: &mut [u8]) -> Result<()> {
         // SAFETY: the slice has the length passed.
-        let error = unsafe {
-            onetrace_buffer_to_host(self.raw.as_ptr(), bytes.as_mut_ptr(), bytes.len())
-        };
+        let error =
+            unsafe { onetrace_buffer_to_host(self.raw.as_ptr(), bytes.as_mut_ptr(), bytes.len()) };
         checked(error).map_err(xla_error)
     }
 
