@@ -5,16 +5,18 @@ use std::collections::HashMap;
 use std::marker::PhantomData;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use xla::{HloModuleProto, XlaComputation};
+use xla::XlaComputation;
 
 use crate::array::Array;
 use crate::aval::Aval;
 use crate::device::{Device, XlaOptions};
 use crate::error::{Error, ErrorKind, Location, Result};
 use crate::execute::{Executable, common_device};
+use crate::hlo;
 use crate::ir::Func;
 use crate::ir::print;
 use crate::lower;
+use crate::memory::Memory;
 use crate::ops::call;
 use crate::ops::control::prefixed;
 use crate::tensor::Tensor;
@@ -288,7 +290,7 @@ impl<A: Tree, R: Tree> Lowered<A, R> {
     /// # Errors
     /// If XLA cannot print the module.
     pub fn hlo(&self) -> Result<String> {
-        Ok(self.module().to_string()?)
+        self.module()?.text(hlo::TextOptions::default())
     }
 
     /// The program as StableHLO in MLIR's text form.
@@ -296,7 +298,7 @@ impl<A: Tree, R: Tree> Lowered<A, R> {
     /// # Errors
     /// If XLA cannot translate the module.
     pub fn stablehlo(&self) -> Result<String> {
-        Ok(self.module().to_stablehlo_string()?)
+        self.module()?.stablehlo()
     }
 
     /// The `HloModuleProto`, serialized.
@@ -304,11 +306,23 @@ impl<A: Tree, R: Tree> Lowered<A, R> {
     /// # Errors
     /// If the module is too large for a protocol buffer (2 GiB).
     pub fn hlo_proto(&self) -> Result<Vec<u8>> {
-        Ok(self.module().to_bytes()?)
+        Ok(self.module()?.proto().to_vec())
     }
 
-    fn module(&self) -> HloModuleProto {
-        self.computation.proto()
+    /// The HLO module, before any pass of XLA: to be printed in other forms and looked at.
+    ///
+    /// # Errors
+    /// If the module is too large for a protocol buffer (2 GiB).
+    pub fn module(&self) -> Result<hlo::Module> {
+        hlo::Module::from_xla(self.computation.proto().to_bytes()?)
+    }
+
+    /// What the HLO module consists of and what it costs to run, before any pass of XLA.
+    ///
+    /// # Errors
+    /// As [`module`](Lowered::module).
+    pub fn stats(&self) -> Result<hlo::Stats> {
+        Ok(self.module()?.stats())
     }
 
     /// Compiles the program for the [default device](Device::default_device).
@@ -429,6 +443,27 @@ impl<A: Tree, R: Tree> Compiled<A, R> {
             "a compiled function takes the types it was compiled for, but:{lines}\n  call the `Jit` \
              instead: it compiles for new types"
         ))
+    }
+
+    /// The HLO module that the backend runs, after XLA's passes.
+    ///
+    /// # Errors
+    /// If the backend does not give it.
+    pub fn optimized(&self) -> Result<hlo::Module> {
+        hlo::Module::from_xla(self.executable.program().optimized_module()?)
+    }
+
+    /// The HLO that the backend runs, after XLA's passes, as text with short constants.
+    ///
+    /// # Errors
+    /// As [`optimized`](Compiled::optimized).
+    pub fn optimized_hlo(&self) -> Result<String> {
+        self.optimized()?.text(hlo::TextOptions::default())
+    }
+
+    /// The memory that the program needs, where the backend tells.
+    pub fn memory(&self) -> Option<Memory> {
+        self.executable.program().memory()
     }
 
     fn run(&self, leaves: &[Tensor], location: Location) -> Result<R> {

@@ -93,6 +93,7 @@ pub mod aval;
 mod device;
 mod error;
 mod execute;
+pub mod hlo;
 mod host;
 pub mod io;
 pub mod ir;
@@ -104,6 +105,8 @@ mod memory;
 pub mod nn;
 mod ops;
 mod pjrt;
+#[doc(hidden)]
+pub mod quantity;
 pub mod random;
 mod tensor;
 mod trace;

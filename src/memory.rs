@@ -11,7 +11,7 @@ pub fn host_memory() -> usize {
 }
 
 /// The memory of a device that a compiled program takes while it runs, by XLA's buffer assignment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Memory {
     /// Bytes of the arguments.
     pub argument_bytes: u64,

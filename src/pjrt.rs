@@ -8,7 +8,7 @@
 //! `unsafe` code is only here and in [`xla_ext`](crate::xla_ext). PJRT's objects may be used from
 //! many threads at the same time, which makes the types here `Send` and `Sync`.
 
-use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::ffi::{CString, c_char, c_int, c_void};
 use std::path::Path;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::aval::Aval;
 use crate::error::{Error, ErrorKind, Result};
 use crate::lower::{dims, element_type};
 use crate::memory::Memory;
-use crate::xla_ext::{RawComputation, c_string, raw_computation};
+use crate::xla_ext::{RawComputation, RawError, c_string, outcome, raw_computation, received, take};
 
 type RawClient = *mut c_void;
 type RawDevice = *mut c_void;
@@ -28,11 +28,7 @@ type RawExecutable = *mut c_void;
 type RawLibrary = *mut c_void;
 type RawApi = *const c_void;
 
-/// The text of an error, or null.
-type RawError = *mut c_char;
-
 unsafe extern "C" {
-    fn onetrace_free(bytes: *mut c_void);
     fn onetrace_check_option(option: *const c_char) -> RawError;
     fn onetrace_set_option(option: *const c_char) -> RawError;
     fn onetrace_cpu_client(out: *mut RawClient) -> RawError;
@@ -94,19 +90,10 @@ unsafe extern "C" {
     fn onetrace_executable_free(executable: RawExecutable);
 }
 
-/// A text that the shim made.
-fn take(text: *mut c_char) -> String {
-    // SAFETY: the shim returns a C string of its own that nobody else knows.
-    unsafe {
-        let string = CStr::from_ptr(text).to_string_lossy().into_owned();
-        onetrace_free(text.cast());
-        string
-    }
-}
-
 /// What XLA says went wrong: the name of a status code in capitals, a colon and a message.
 fn checked(error: RawError) -> Result<(), String> {
-    if error.is_null() { Ok(()) } else { Err(take(error)) }
+    // SAFETY: all functions above return errors of this form.
+    unsafe { outcome(error) }
 }
 
 /// An object that the shim made.
@@ -246,13 +233,13 @@ impl Client {
     /// The name of the platform, as the client gives it.
     pub fn platform(&self) -> String {
         // SAFETY: the client is alive.
-        take(unsafe { onetrace_client_platform(self.raw()) })
+        unsafe { take(onetrace_client_platform(self.raw())) }
     }
 
     /// The version of the platform: that of its runtime.
     pub fn version(&self) -> String {
         // SAFETY: the client is alive.
-        take(unsafe { onetrace_client_version(self.raw()) })
+        unsafe { take(onetrace_client_version(self.raw())) }
     }
 
     /// How many devices this process can use.
@@ -270,7 +257,7 @@ impl Client {
     /// The model of a device, as in `NVIDIA H200`.
     pub fn device_kind(&self, ordinal: usize) -> String {
         // SAFETY: the device lives as long as its client.
-        take(unsafe { onetrace_device_kind(self.device(ordinal)) })
+        unsafe { take(onetrace_device_kind(self.device(ordinal))) }
     }
 
     /// Bytes of a device's memory that are in use and that programs can have; `None` if the device
@@ -410,16 +397,10 @@ impl Executable {
 
     /// The module that the device runs, after XLA's passes, as a serialized `HloModuleProto`.
     pub fn optimized_module(&self) -> Result<Vec<u8>> {
-        let (mut bytes, mut size) = (ptr::null_mut(), 0);
-        // SAFETY: both are places to write to.
-        let error = unsafe { onetrace_optimized_module(self.raw.as_ptr(), &mut bytes, &mut size) };
-        checked(error).map_err(xla_error)?;
-        // SAFETY: the shim made that many bytes, and nobody else knows them.
-        unsafe {
-            let module = std::slice::from_raw_parts(bytes.cast::<u8>(), size).to_vec();
-            onetrace_free(bytes.cast());
-            Ok(module)
-        }
+        let raw = self.raw.as_ptr();
+        // SAFETY: the shim gives bytes as `received` wants them.
+        let module = unsafe { received(|out, size| onetrace_optimized_module(raw, out, size)) };
+        module.map_err(xla_error)
     }
 
     /// The memory that a run takes, if the backend tells.

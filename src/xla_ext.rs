@@ -3,7 +3,7 @@
 //!
 //! `unsafe` code is only here and in [`pjrt`](crate::pjrt).
 
-use std::ffi::{CString, c_char, c_int, c_void};
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
 
 use xla::{XlaBuilder, XlaComputation, XlaOp};
 
@@ -48,6 +48,35 @@ unsafe extern "C" {
         source_file: *const c_char,
         source_line: c_int,
     );
+    fn onetrace_free(bytes: *mut c_void);
+    fn onetrace_hlo_from_text(
+        text: *const c_char,
+        size: usize,
+        out: *mut *mut c_char,
+        out_size: *mut usize,
+    ) -> *mut c_char;
+    fn onetrace_hlo_from_pbtxt(
+        text: *const c_char,
+        size: usize,
+        is_hlo_proto: bool,
+        out: *mut *mut c_char,
+        out_size: *mut usize,
+    ) -> *mut c_char;
+    fn onetrace_hlo_check(bytes: *const c_char, size: usize, verify: bool) -> *mut c_char;
+    fn onetrace_hlo_to_text(
+        bytes: *const c_char,
+        size: usize,
+        full_constants: bool,
+        metadata: bool,
+        out: *mut *mut c_char,
+        out_size: *mut usize,
+    ) -> *mut c_char;
+    fn onetrace_hlo_to_pbtxt(
+        bytes: *const c_char,
+        size: usize,
+        out: *mut *mut c_char,
+        out_size: *mut usize,
+    ) -> *mut c_char;
 }
 
 // An `XlaOp` is a pointer to the C++ object and its builder, and nothing else. `raw` relies on it.
@@ -167,4 +196,98 @@ pub(crate) fn set_op_metadata(op: &XlaOp, ty: &str, name: &str, file: &str, line
         let line = line as c_int;
         onetrace_set_op_metadata(raw(op), ty.as_ptr(), name.as_ptr(), file.as_ptr(), line);
     }
+}
+
+/// The text of an error, or null.
+pub(crate) type RawError = *mut c_char;
+
+/// A text that the shim made.
+///
+/// # Safety
+/// `text` is a text with a zero at its end that `onetrace_free` frees, and nobody else knows it.
+pub(crate) unsafe fn take(text: *mut c_char) -> String {
+    // SAFETY: the caller's promise; the text is read before it is freed, and not used after that.
+    unsafe {
+        let string = CStr::from_ptr(text).to_string_lossy().into_owned();
+        onetrace_free(text.cast());
+        string
+    }
+}
+
+/// The error that a function of the shim returned, if it did.
+///
+/// # Safety
+/// `error` is null or what [`take`] takes.
+pub(crate) unsafe fn outcome(error: RawError) -> Result<(), String> {
+    if error.is_null() {
+        return Ok(());
+    }
+    // SAFETY: the caller's promise.
+    Err(unsafe { take(error) })
+}
+
+/// The bytes that `f` gives through its two arguments.
+///
+/// # Safety
+/// `f` returns what [`outcome`] takes, and where that is null it has set the first argument to as
+/// many bytes as it has set the second one to, which `onetrace_free` frees.
+pub(crate) unsafe fn received(
+    f: impl FnOnce(*mut *mut c_char, *mut usize) -> RawError,
+) -> Result<Vec<u8>, String> {
+    let (mut bytes, mut size) = (std::ptr::null_mut::<c_char>(), 0);
+    // SAFETY: the caller's promise; the bytes are copied before they are freed.
+    unsafe {
+        outcome(f(&mut bytes, &mut size))?;
+        let copied = std::slice::from_raw_parts(bytes.cast::<u8>(), size).to_vec();
+        onetrace_free(bytes.cast());
+        Ok(copied)
+    }
+}
+
+/// HLO text as a serialized `HloModuleProto`, or XLA's message.
+pub(crate) fn hlo_from_text(text: &str) -> Result<Vec<u8>, String> {
+    let (start, size) = (text.as_ptr().cast(), text.len());
+    // SAFETY: the shim reads the text and gives bytes as `received` wants them.
+    unsafe { received(|out, out_size| onetrace_hlo_from_text(start, size, out, out_size)) }
+}
+
+/// The text form of a `HloModuleProto`, or of a `HloProto` around one, as a serialized
+/// `HloModuleProto`, or the message of the parser.
+pub(crate) fn hlo_from_pbtxt(text: &str, is_hlo_proto: bool) -> Result<Vec<u8>, String> {
+    let (start, size) = (text.as_ptr().cast(), text.len());
+    // SAFETY: as in `hlo_from_text`.
+    unsafe {
+        received(|out, out_size| {
+            onetrace_hlo_from_pbtxt(start, size, is_hlo_proto, out, out_size)
+        })
+    }
+}
+
+/// Whether XLA can read a serialized `HloModuleProto`; with `verify`, also whether each instruction
+/// has the type that its operands give it. Otherwise XLA's message.
+pub(crate) fn hlo_check(proto: &[u8], verify: bool) -> Result<(), String> {
+    // SAFETY: the shim reads the bytes and returns what `outcome` takes.
+    unsafe { outcome(onetrace_hlo_check(proto.as_ptr().cast(), proto.len(), verify)) }
+}
+
+/// A serialized `HloModuleProto` as HLO text.
+pub(crate) fn hlo_to_text(
+    proto: &[u8],
+    full_constants: bool,
+    metadata: bool,
+) -> Result<Vec<u8>, String> {
+    let (start, size) = (proto.as_ptr().cast(), proto.len());
+    // SAFETY: as in `hlo_from_text`.
+    unsafe {
+        received(|out, out_size| {
+            onetrace_hlo_to_text(start, size, full_constants, metadata, out, out_size)
+        })
+    }
+}
+
+/// A serialized `HloModuleProto` in the text form of protocol buffers.
+pub(crate) fn hlo_to_pbtxt(proto: &[u8]) -> Result<Vec<u8>, String> {
+    let (start, size) = (proto.as_ptr().cast(), proto.len());
+    // SAFETY: as in `hlo_from_text`.
+    unsafe { received(|out, out_size| onetrace_hlo_to_pbtxt(start, size, out, out_size)) }
 }

@@ -5,9 +5,6 @@
 #include <dlfcn.h>
 
 #include <cstdint>
-#include <cstdlib>
-#include <cstring>
-#include <exception>
 #include <memory>
 #include <string>
 #include <utility>
@@ -18,6 +15,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
+#include "guarded.h"
 #include "xla/debug_options_flags.h"
 #include "xla/hlo/builder/xla_computation.h"
 #include "xla/hlo/ir/hlo_module.h"
@@ -32,33 +30,14 @@
 #include "xla/tsl/util/command_line_flags.h"
 
 using absl::StrCat;
+using onetrace::copy;
+using onetrace::guarded;
 using xla::PjRtBuffer;
 using xla::PjRtClient;
 using xla::PjRtDevice;
 using xla::PjRtLoadedExecutable;
 
 namespace {
-
-char* copy(absl::string_view text) {
-  char* bytes = static_cast<char*>(std::malloc(text.size() + 1));
-  if (bytes == nullptr) std::abort();
-  std::memcpy(bytes, text.data(), text.size());
-  bytes[text.size()] = '\0';
-  return bytes;
-}
-
-// The error of `f`, which returns a status and may throw.
-template <typename F>
-char* guarded(F f) noexcept {
-  try {
-    absl::Status status = f();
-    return status.ok() ? nullptr : copy(status.ToString());
-  } catch (const std::exception& error) {
-    return copy(error.what());
-  } catch (...) {
-    return copy("an unknown C++ exception");
-  }
-}
 
 // Moves what a status holds to `*out`.
 template <typename T>
@@ -96,8 +75,6 @@ xla::CompileOptions::OptionOverride option_override(const std::string& name, std
 }  // namespace
 
 extern "C" {
-
-void onetrace_free(void* bytes) { std::free(bytes); }
 
 // ---- Options ----
 
