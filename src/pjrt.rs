@@ -19,7 +19,9 @@ use crate::aval::Aval;
 use crate::error::{Error, ErrorKind, Result};
 use crate::lower::{dims, element_type};
 use crate::memory::Memory;
-use crate::xla_ext::{RawComputation, RawError, c_string, outcome, raw_computation, received, take};
+use crate::xla_ext::{
+    RawComputation, RawError, c_string, outcome, raw_computation, received, take,
+};
 
 type RawClient = *mut c_void;
 type RawDevice = *mut c_void;
@@ -44,7 +46,6 @@ unsafe extern "C" {
         out: *mut RawClient,
     ) -> RawError;
     fn onetrace_client_free(client: RawClient);
-    fn onetrace_client_platform(client: RawClient) -> *mut c_char;
     fn onetrace_client_version(client: RawClient) -> *mut c_char;
     fn onetrace_client_device_count(client: RawClient) -> usize;
     fn onetrace_client_device(client: RawClient, index: usize) -> RawDevice;
@@ -228,12 +229,6 @@ impl Client {
 
     fn raw(&self) -> RawClient {
         self.0.0.as_ptr()
-    }
-
-    /// The name of the platform, as the client gives it.
-    pub fn platform(&self) -> String {
-        // SAFETY: the client is alive.
-        unsafe { take(onetrace_client_platform(self.raw())) }
     }
 
     /// The version of the platform: that of its runtime.

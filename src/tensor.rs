@@ -158,17 +158,20 @@ impl Tensor {
     }
 
     /// The device that the data is on: the one that computed it, or that it was [brought
-    /// to](Tensor::to_device). None if the data was made on the host and belongs to no device yet: it
-    /// then goes to that of the first computation, and of every other one that needs it. None also if
-    /// there is no data.
+    /// to](Tensor::to_device). None if the data was made on the host, or if there is none.
+    ///
+    /// Data is *tied* to its device if that was chosen for it: by `to_device`, by [a program that was
+    /// compiled for it](crate::Lowered::compile_for), or because an argument of the computation was tied
+    /// to it. Computations run where their arguments are tied to, and refuse those that are tied to
+    /// different devices. What is tied to none goes where it is needed.
     pub fn device(&self) -> Option<Device> {
         match &self.0 {
-            Repr::Concrete(array) => array.home().cloned(),
+            Repr::Concrete(array) => array.device().cloned(),
             _ => None,
         }
     }
 
-    /// The tensor on a device: a copy, or this tensor if it is there. `jax.device_put`.
+    /// The tensor, tied to a device: a copy there, or the same data if it is there. `jax.device_put`.
     ///
     /// Between devices of one platform the data does not go through the memory of the host.
     ///
@@ -199,8 +202,7 @@ impl Tensor {
             )
             .at(location)),
             Repr::Concrete(array) => match array.moved_to(device) {
-                Ok(None) => Ok(self.clone()),
-                Ok(Some(copy)) => Ok(Tensor(Repr::Concrete(Arc::new(copy)))),
+                Ok(array) => Ok(Tensor(Repr::Concrete(Arc::new(array)))),
                 Err(error) => Err(error.at(location)),
             },
         }

@@ -5,6 +5,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod completions;
+mod device;
+mod devices;
 mod diff;
 mod dump;
 mod failure;
@@ -12,6 +14,7 @@ mod figures;
 mod model;
 mod number;
 mod output;
+mod probe;
 mod program;
 mod quantity;
 mod report;
@@ -48,6 +51,7 @@ enum Command {
     Stats(stats::Stats),
     Diff(diff::Diff),
     Report(report::Report),
+    Devices(devices::Devices),
     Completions(completions::Completions),
     Man(completions::Manual),
     #[command(hide = true)]
@@ -58,6 +62,7 @@ impl Command {
     fn execute(&self) -> Result<(), Failure> {
         match self {
             Command::Run(run) => run.execute(),
+            Command::Devices(devices) => devices.execute(),
             Command::Dump(dump) => dump.execute(),
             Command::Stats(stats) => stats.execute(),
             Command::Diff(diff) => diff.execute(),

@@ -57,7 +57,7 @@ pub fn answer(path: &Path, request: &Request) -> Result<Vec<u8>, Failure> {
                 Some(status) => format!("its process ended with {status}"),
                 None => format!("it was not done after {} s", TIME_LIMIT.as_secs()),
             };
-            let last = last_words(&stderr).map_or(String::new(), |words| format!(": {words}"));
+            let last = last_words(&ended.stderr).map_or(String::new(), |words| format!(": {words}"));
             let why = format!("XLA could not {could_not} this module: {how}{last}");
             Err(Failure::input(&path.display().to_string(), why))
         }
@@ -65,7 +65,8 @@ pub fn answer(path: &Path, request: &Request) -> Result<Vec<u8>, Failure> {
 }
 
 /// The message with which XLA or the C++ library ended the process.
-fn last_words(stderr: &str) -> Option<&str> {
+pub fn last_words(stderr: &[u8]) -> Option<String> {
+    let stderr = String::from_utf8_lossy(stderr);
     // A failed check: "F0000 00:00:1700000000.123456  1234 file.cc:56] Check failed: ..".
     let fatal = stderr.lines().find(|line| {
         let mut characters = line.chars();
@@ -73,7 +74,7 @@ fn last_words(stderr: &str) -> Option<&str> {
     });
     let fatal = fatal.and_then(|line| line.split_once("] ")).map(|(_, message)| message);
     let thrown = || stderr.lines().find(|line| line.trim_start().starts_with("what():"));
-    fatal.or_else(thrown).map(str::trim)
+    fatal.or_else(thrown).map(|words| words.trim().to_owned())
 }
 
 /// Looks at a file for another process of this program.
@@ -107,15 +108,15 @@ impl Worker {
 }
 
 /// How a process ended, and what it wrote.
-struct Ended {
+pub struct Ended {
     /// None if it was stopped because it took too long.
-    status: Option<ExitStatus>,
-    stdout: Vec<u8>,
-    stderr: Vec<u8>,
+    pub status: Option<ExitStatus>,
+    pub stdout: Vec<u8>,
+    pub stderr: Vec<u8>,
 }
 
 /// Runs a process to its end, or to the end of the time.
-fn supervise(command: &mut Command, limit: Duration) -> io::Result<Ended> {
+pub fn supervise(command: &mut Command, limit: Duration) -> io::Result<Ended> {
     let start = Instant::now();
     command.stdin(Stdio::inherit()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn()?;

@@ -167,8 +167,6 @@ char* onetrace_plugin_client(const PJRT_Api* api, const char* const* names, cons
 
 void onetrace_client_free(PjRtClient* client) { delete client; }
 
-char* onetrace_client_platform(const PjRtClient* client) { return copy(client->platform_name()); }
-
 char* onetrace_client_version(const PjRtClient* client) { return copy(client->platform_version()); }
 
 size_t onetrace_client_device_count(const PjRtClient* client) {
@@ -230,11 +228,6 @@ char* onetrace_buffer_to_device(PjRtBuffer* buffer, PjRtDevice* device, PjRtBuff
     if (!memory.ok()) return memory.status();
     return give(buffer->CopyToMemorySpace(*memory), out);
   });
-}
-
-// Waits until the data is there, and tells why if it never will be.
-char* onetrace_buffer_wait(PjRtBuffer* buffer) {
-  return guarded([&] { return buffer->GetReadyFuture().Await(); });
 }
 
 void onetrace_buffer_free(PjRtBuffer* buffer) { delete buffer; }
