@@ -1,9 +1,10 @@
 //! The arguments that say where a command runs and with which options of XLA.
 
 use clap::Args;
-use onetrace::{Device, XlaOptions};
+use onetrace::{Device, Error, XlaOptions};
 
 use crate::failure::{Failure, reason};
+use crate::probe;
 
 #[derive(Args)]
 #[group(skip)]
@@ -28,11 +29,31 @@ impl DeviceArgs {
 
     /// The device, started.
     pub fn open(&self) -> Result<Device, Failure> {
-        let (place, device) = match &self.device {
-            Some(name) => ("--device", name.parse()),
-            None => ("ONETRACE_DEVICE", Device::default_device()),
+        let of_environment = std::env::var(DEVICE_VARIABLE).ok().filter(|name| !name.is_empty());
+        let (place, name) = match (&self.device, &of_environment) {
+            (None, Some(name)) => (DEVICE_VARIABLE, Some(name)),
+            (name, _) => ("--device", name.as_ref()),
         };
-        device.map_err(|error| Failure::input(place, reason(&error)))
+        // What pip installed is a plugin. Any file that somebody names may end the process.
+        if let Some(name) = name.filter(|name| name.starts_with("plugin:")) {
+            probe::survives(name, &self.options).map_err(|why| Failure::input(place, why))?;
+        }
+        let device = match &self.device {
+            Some(name) => name.parse(),
+            None => Device::default_device(),
+        };
+        device.map_err(|error| refused(place, &error))
+    }
+}
+
+/// The environment variable that the library takes its default device from.
+const DEVICE_VARIABLE: &str = "ONETRACE_DEVICE";
+
+/// An error of a device or an option that was given in `place`, if not in `XLA_FLAGS`.
+pub fn refused(place: &str, error: &Error) -> Failure {
+    match error.message().starts_with("XLA_FLAGS: ") {
+        true => Failure::wrong(error.message()),
+        false => Failure::input(place, reason(error)),
     }
 }
 
@@ -69,7 +90,7 @@ impl XlaFlags {
             .flags
             .iter()
             .fold(XlaOptions::new(), |options, Flag { name, value }| options.flag(name, value));
-        options.apply().map_err(|error| Failure::input("--xla-flag", reason(&error)))
+        options.apply().map_err(|error| refused("--xla-flag", &error))
     }
 
     /// The arguments that give another process the same options.

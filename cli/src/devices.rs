@@ -1,12 +1,13 @@
 //! `onetrace devices`: the platforms and devices of this machine.
 
+use std::ffi::OsString;
 use std::io::{self, Write};
 
 use clap::Args;
 use onetrace::{Device, Plugin};
 use serde::{Deserialize, Serialize};
 
-use crate::device::XlaFlags;
+use crate::device::{XlaFlags, refused};
 use crate::failure::{Failure, reason};
 use crate::{output, probe};
 
@@ -35,9 +36,9 @@ pub struct Devices {
     #[arg(long)]
     json: bool,
 
-    /// Try one plugin in this process, for the process that lists them all
-    #[arg(long, value_name = "NAME=PATH", value_parser = plugin, hide = true)]
-    probe: Option<Plugin>,
+    /// Start one device in this process, and print its platform for the process that asks
+    #[arg(long, value_name = "D", hide = true)]
+    probe: Option<OsString>,
 }
 
 const EXAMPLES: &str = "\
@@ -91,23 +92,24 @@ struct Listing {
 impl Devices {
     pub fn execute(&self) -> Result<(), Failure> {
         self.options.set()?;
-        if let Some(plugin) = &self.probe {
-            let devices = plugin.devices()?;
-            let platform = Platform::new(&devices, Some(plugin));
+        if let Some(name) = &self.probe {
+            let device: Device = name.to_string_lossy().parse()?;
+            let platform = Platform::of(&device);
             return output::print(|out| Ok(serde_json::to_writer(out, &platform)?));
         }
-        let mut listing = Listing {
-            platforms: vec![Platform::new(&Device::cpus()?, None)],
-            unusable: Vec::new(),
-        };
+        let cpu = Device::cpu().map_err(|error| refused("--xla-flag", &error))?;
+        let platforms = vec![Platform::of(&cpu)];
+        let mut listing = Listing { platforms, unusable: Vec::new() };
         let found = Plugin::found();
         let named = self.plugin.iter().filter(|plugin| !found.contains(plugin));
         for plugin in found.iter().chain(named) {
-            let name = plugin.name().to_owned();
-            match probe::run(plugin, &self.options) {
-                Ok(platform) => listing.platforms.push(platform),
+            let library = plugin.path().display().to_string();
+            match probe::platform(plugin, &self.options) {
+                Ok(platform) => {
+                    listing.platforms.push(Platform { library: Some(library), ..platform });
+                }
                 Err(reason) => {
-                    let library = plugin.path().display().to_string();
+                    let name = plugin.name().to_owned();
                     listing.unusable.push(Unusable { name, library, reason });
                 }
             }
@@ -123,8 +125,9 @@ impl Devices {
 }
 
 impl Platform {
-    fn new(devices: &[Device], plugin: Option<&Plugin>) -> Platform {
-        let device = |device: &Device| {
+    /// The platform of a device.
+    fn of(device: &Device) -> Platform {
+        let of_one = |device: &Device| {
             let memory = device.memory();
             OneDevice {
                 device: device.to_string(),
@@ -133,12 +136,11 @@ impl Platform {
                 memory_in_use_bytes: memory.and_then(|memory| memory.in_use),
             }
         };
-        let first = devices.first();
         Platform {
-            name: first.map_or(String::new(), |device| device.platform().to_owned()),
-            version: first.map_or(String::new(), Device::platform_version),
-            library: plugin.map(|plugin| plugin.path().display().to_string()),
-            devices: devices.iter().map(device).collect(),
+            name: device.platform().to_owned(),
+            version: device.platform_version(),
+            library: None,
+            devices: device.peers().iter().map(of_one).collect(),
         }
     }
 }
@@ -146,21 +148,20 @@ impl Platform {
 impl Listing {
     fn write(&self, out: &mut dyn Write) -> io::Result<()> {
         for platform in &self.platforms {
+            // What says no more than the name is left out: XLA has no more to say of a CPU.
+            let of_interest = |text: &&str| *text != platform.name;
             let version = platform.version.replace('\n', ", ");
-            write!(out, "{}: {version}", platform.name)?;
+            let version = Some(&*version).filter(of_interest);
+            writeln!(out, "{}", listed(&platform.name, version.into_iter().map(str::to_owned)))?;
             if let Some(library) = &platform.library {
-                write!(out, "\n  from {library}")?;
+                writeln!(out, "  from {library}")?;
             }
-            writeln!(out)?;
             for device in &platform.devices {
-                write!(out, "  {:<8} {}", device.device, device.kind)?;
-                if let Some(bytes) = device.memory_bytes {
-                    write!(out, ", {} of memory", gibibytes(bytes))?;
-                }
-                if let Some(bytes) = device.memory_in_use_bytes {
-                    write!(out, ", {} in use", gibibytes(bytes))?;
-                }
-                writeln!(out)?;
+                let kind = Some(&*device.kind).filter(of_interest).map(str::to_owned);
+                let memory = device.memory_bytes.map(|b| format!("{} of memory", gibibytes(b)));
+                let in_use = device.memory_in_use_bytes.map(|b| format!("{} in use", gibibytes(b)));
+                let figures = kind.into_iter().chain(memory).chain(in_use);
+                writeln!(out, "  {}", listed(&device.device, figures))?;
             }
         }
         for Unusable { name, library, reason } in &self.unusable {
@@ -174,6 +175,12 @@ impl Listing {
         }
         Ok(())
     }
+}
+
+/// A name, and what is known of it.
+fn listed(name: &str, known: impl Iterator<Item = String>) -> String {
+    let known: Vec<String> = known.collect();
+    format!("{name:<8} {}", known.join(", ")).trim_end().to_owned()
 }
 
 fn gibibytes(bytes: u64) -> String {

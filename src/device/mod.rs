@@ -77,7 +77,7 @@ impl Device {
     /// # Errors
     /// As [`cpu`](Device::cpu).
     pub fn cpus() -> Result<Vec<Device>> {
-        Ok(platform::cpu()?.devices())
+        Ok(Device::cpu()?.peers())
     }
 
     /// A GPU by its number, with the first plugin called `cuda` or `rocm` among those
@@ -122,6 +122,11 @@ impl Device {
             _ => Device::cpu(),
         };
         DEFAULT.get_or_init(find).clone()
+    }
+
+    /// All devices of the same platform, this one among them, in order.
+    pub fn peers(&self) -> Vec<Device> {
+        self.platform.devices()
     }
 
     /// The name of the platform in lower case: `cpu`, or that of the plugin, such as `cuda`.

@@ -10,6 +10,8 @@
 #include <utility>
 #include <vector>
 
+#include "absl/base/log_severity.h"
+#include "absl/log/globals.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
@@ -56,7 +58,11 @@ absl::Status read_option(const char* option, xla::DebugOptions* debug_options) {
   }
   // What is not known is left behind.
   std::vector<std::string> options = {option};
+  // The caller says what is wrong, and better than the parser would.
+  const absl::LogSeverityAtLeast logged = absl::MinLogLevel();
+  absl::SetMinLogLevel(absl::LogSeverityAtLeast::kFatal);
   const bool good = tsl::Flags::Parse(options, known);
+  absl::SetMinLogLevel(logged);
   if (!options.empty()) return absl::NotFoundError("unknown option");
   return good ? absl::OkStatus() : absl::InvalidArgumentError("not a value of this option");
 }
