@@ -203,24 +203,24 @@ fn devices_that_cannot_be_used_are_refused() {
         error: --device: mine in garbage.so: it is not a shared library: it is no 64-bit ELF file
         $ run --device plugin:mine=short.so
         error: --device: mine in short.so: the file is cut short: it has 8000 of the 12360 bytes that it says it has
+        $ run --device plugin:mine=env/lib/python3.12/site-packages/jax_plugins/crashing/plugin.so
+        error: --device: the plugin ended the process that loaded it with signal: 6 (SIGABRT)
         $ run --device old:0
         error: --device: there is no old to be used:
           plugin: old in HOME/env/lib/python3.12/site-packages/jax_plugins/old/plugin.so: the plugin speaks version 0.7 of PJRT's interface, and this build version 0.90: install a plugin with version 0.90 or a later one of 0.x
         $ run --xla-flag xla_nonsense=1
         error: --xla-flag: this version of XLA has no option "xla_nonsense"
         $ run --xla-flag xla_cpu_enable_fast_math=perhaps
-        WARNING: All log messages before absl::InitializeLog() is called are written to STDERR
-        E0000 00:00:1795355605.816600   16640 command_line_flags.cc:93] Couldn't interpret value perhaps for flag xla_cpu_enable_fast_math.
         error: --xla-flag: "perhaps" is not a value of the option xla_cpu_enable_fast_math
         $ run --xla-flag xla_force_host_platform_device_count=1000000
-        error: ONETRACE_DEVICE: the CPU cannot be used: INVALID_ARGUMENT: xla_force_host_platform_device_count must be from 1 to 1024, but it is 1000000
+        error: --device: the CPU cannot be used: INVALID_ARGUMENT: xla_force_host_platform_device_count must be from 1 to 1024, but it is 1000000
         $ run --xla-flag xla_dump_to
         error: invalid value 'xla_dump_to' for '--xla-flag <NAME=VALUE>': must be a name, '=' and a value
-        $ ONETRACE_DEVICE=quantum run 
+        $ ONETRACE_DEVICE=quantum run
         error: ONETRACE_DEVICE: "quantum" is not a device: give cpu, cpu:N, gpu, gpu:N, cuda:N, the name of another plugin that is installed, or plugin:NAME=PATH or plugin:NAME=PATH:N with the path of a PJRT plugin
-        $ XLA_FLAGS=--xla_nonsense=1 run 
+        $ XLA_FLAGS=--xla_nonsense=1 run
         error: XLA_FLAGS: this version of XLA has no option "xla_nonsense"
-        $ XLA_FLAGS=none.txt run 
+        $ XLA_FLAGS=none.txt run
         error: XLA_FLAGS: "none.txt" begins with no hyphen, and so names a file, which cannot be read: No such file or directory (os error 2)
     "#]]
     .assert_eq(&transcript);
