@@ -70,8 +70,14 @@ impl Executable {
         &self.program
     }
 
-    /// Runs the program. `location` is the call in the user's code.
-    pub fn run(&self, arguments: &[&Array], location: Location) -> Result<Vec<Tensor>> {
+    /// Runs the program. `is_tied` is whether its device was chosen for what it computes; `location` is
+    /// the call in the user's code.
+    pub fn run(
+        &self,
+        arguments: &[&Array],
+        is_tied: bool,
+        location: Location,
+    ) -> Result<Vec<Tensor>> {
         self.check_donations(arguments)?;
         let buffers: Result<Vec<Arc<Buffer>>> =
             arguments.iter().map(|array| array.on_device(&self.device)).collect();
@@ -82,7 +88,8 @@ impl Executable {
             arguments[i].donate(location);
         }
         let array = |(buffer, aval): (Buffer, &Aval)| {
-            Tensor(Repr::Concrete(Arc::new(Array::from_buffer(buffer, aval.clone(), &self.device))))
+            let array = Array::from_buffer(buffer, aval.clone(), &self.device, is_tied);
+            Tensor(Repr::Concrete(Arc::new(array)))
         };
         Ok(outputs.into_iter().flatten().zip(&self.results).map(array).collect())
     }
@@ -106,16 +113,17 @@ impl Executable {
     }
 }
 
-/// The device that the data of all `arrays` is on; the CPU if none belongs to a device.
-pub(crate) fn common_device(arrays: &[&Array]) -> Result<Device> {
+/// The device that all `arrays` are tied to, if some are.
+pub(crate) fn common_device(arrays: &[&Array]) -> Result<Option<Device>> {
     let mut homes = arrays.iter().filter_map(|array| array.home());
-    let Some(first) = homes.next() else { return Device::cpu() };
-    match homes.find(|home| *home != first) {
-        None => Ok(first.clone()),
-        Some(other) => Err(Error::new(
+    let first = homes.next();
+    match homes.find(|&home| Some(home) != first).zip(first) {
+        None => Ok(first.cloned()),
+        Some((other, first)) => Err(Error::new(
             ErrorKind::Device,
             format!(
-                "the arguments are on different devices, {first} and {other}: bring them to one"
+                "the arguments are on different devices, {first} and {other}: bring them to one \
+                 with `to_device`"
             ),
         )),
     }
@@ -180,6 +188,7 @@ pub(crate) fn run_function(
 ) -> Result<Vec<Tensor>> {
     let location = source.location.unwrap_or(std::panic::Location::caller());
     let arrays: Vec<&Array> = inputs.iter().map(|array| &***array).collect();
-    let device = common_device(&arrays)?;
-    cached(func, &device, goal)?.run(&arrays, location)
+    let home = common_device(&arrays)?;
+    let device = home.clone().map_or_else(Device::default_device, Ok)?;
+    cached(func, &device, goal)?.run(&arrays, home.is_some(), location)
 }

@@ -114,7 +114,7 @@ pub mod tree;
 mod xla_ext;
 
 pub use aval::{Aval, DType, Shape};
-pub use device::{Device, XlaOptions};
+pub use device::{Device, DeviceMemory, Plugin, XlaOptions};
 pub use error::{Error, ErrorKind, Location, Result};
 pub use host::{Element, Scalar};
 pub use jit::{Compiled, Jit, Lowered, Traced, jit};

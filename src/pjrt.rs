@@ -19,7 +19,9 @@ use crate::aval::Aval;
 use crate::error::{Error, ErrorKind, Result};
 use crate::lower::{dims, element_type};
 use crate::memory::Memory;
-use crate::xla_ext::{RawComputation, RawError, c_string, outcome, raw_computation, received, take};
+use crate::xla_ext::{
+    RawComputation, RawError, c_string, outcome, raw_computation, received, take,
+};
 
 type RawClient = *mut c_void;
 type RawDevice = *mut c_void;
@@ -44,7 +46,6 @@ unsafe extern "C" {
         out: *mut RawClient,
     ) -> RawError;
     fn onetrace_client_free(client: RawClient);
-    fn onetrace_client_platform(client: RawClient) -> *mut c_char;
     fn onetrace_client_version(client: RawClient) -> *mut c_char;
     fn onetrace_client_device_count(client: RawClient) -> usize;
     fn onetrace_client_device(client: RawClient, index: usize) -> RawDevice;
@@ -230,12 +231,6 @@ impl Client {
         self.0.0.as_ptr()
     }
 
-    /// The name of the platform, as the client gives it.
-    pub fn platform(&self) -> String {
-        // SAFETY: the client is alive.
-        unsafe { take(onetrace_client_platform(self.raw())) }
-    }
-
     /// The version of the platform: that of its runtime.
     pub fn version(&self) -> String {
         // SAFETY: the client is alive.
@@ -265,9 +260,8 @@ impl Client {
     pub fn device_memory(&self, ordinal: usize) -> Option<(u64, u64)> {
         let (mut in_use, mut limit) = (0, 0);
         // SAFETY: the device lives as long as its client; the others are places to write to.
-        let error = unsafe {
-            onetrace_device_memory(self.device(ordinal), &mut in_use, &mut limit)
-        };
+        let error =
+            unsafe { onetrace_device_memory(self.device(ordinal), &mut in_use, &mut limit) };
         checked(error).ok()?;
         Some((u64::try_from(in_use).ok()?, u64::try_from(limit).ok().filter(|&limit| limit > 0)?))
     }
@@ -336,9 +330,8 @@ impl Buffer {
     /// as many bytes as the type of the buffer has.
     pub fn to_host(&self, bytes: &mut [u8]) -> Result<()> {
         // SAFETY: the slice has the length passed.
-        let error = unsafe {
-            onetrace_buffer_to_host(self.raw.as_ptr(), bytes.as_mut_ptr(), bytes.len())
-        };
+        let error =
+            unsafe { onetrace_buffer_to_host(self.raw.as_ptr(), bytes.as_mut_ptr(), bytes.len()) };
         checked(error).map_err(xla_error)
     }
 

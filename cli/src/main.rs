@@ -6,6 +6,8 @@ use clap::{Parser, Subcommand};
 
 mod columns;
 mod completions;
+mod device;
+mod devices;
 mod diff;
 mod dump;
 mod failure;
@@ -13,6 +15,7 @@ mod figures;
 mod model;
 mod number;
 mod output;
+mod probe;
 mod program;
 mod quantity;
 mod report;
@@ -50,6 +53,7 @@ enum Command {
     Stats(stats::Stats),
     Diff(diff::Diff),
     Report(report::Report),
+    Devices(devices::Devices),
     Completions(completions::Completions),
     Man(completions::Manual),
     #[command(hide = true)]
@@ -60,6 +64,7 @@ impl Command {
     fn execute(&self) -> Result<(), Failure> {
         match self {
             Command::Run(run) => run.execute(),
+            Command::Devices(devices) => devices.execute(),
             Command::Dump(dump) => dump.execute(),
             Command::Stats(stats) => stats.execute(),
             Command::Diff(diff) => diff.execute(),

@@ -74,7 +74,7 @@ fn verdict(path: &Path, ended: &Ended, compiles: bool) -> Result<Vec<u8>, Failur
 }
 
 /// The message with which XLA or the C++ library ended the process.
-fn last_words(stderr: &[u8]) -> Option<String> {
+pub fn last_words(stderr: &[u8]) -> Option<String> {
     let stderr = String::from_utf8_lossy(stderr);
     // A failed check: "F0000 00:00:1700000000.123456  1234 file.cc:56] Check failed: ..".
     let fatal = stderr.lines().find(|line| {
@@ -167,15 +167,15 @@ fn json(value: &impl Serialize) -> Result<Vec<u8>, Failure> {
 }
 
 /// How a process ended, and what it wrote.
-struct Ended {
+pub struct Ended {
     /// None if it was stopped because it took too long.
-    status: Option<ExitStatus>,
-    stdout: Vec<u8>,
-    stderr: Vec<u8>,
+    pub status: Option<ExitStatus>,
+    pub stdout: Vec<u8>,
+    pub stderr: Vec<u8>,
 }
 
 /// Runs a process to its end, or to the end of the time.
-fn supervise(command: &mut Command, limit: Duration) -> io::Result<Ended> {
+pub fn supervise(command: &mut Command, limit: Duration) -> io::Result<Ended> {
     let start = Instant::now();
     command.stdin(Stdio::inherit()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn()?;
@@ -221,7 +221,7 @@ mod tests {
 
     #[test]
     fn answers_and_failures_come_through() {
-        let verdict = |script| verdict_on(script, TIME_LIMIT);
+        let verdict = |script: &str| verdict_on(script, TIME_LIMIT);
         assert_eq!(verdict("printf 'read\\ndone\\nread\\n'"), Ok(b"read\n".to_vec()));
         let failure = r#"{"message":"m.hlo: no","status":2}"#;
         assert_eq!(verdict(&format!("printf 'failed\\n'; echo '{failure}'")), Err(failure.into()));
@@ -232,7 +232,7 @@ mod tests {
 
     #[test]
     fn a_process_that_xla_ends_is_an_error_of_the_file() {
-        let verdict = |script| verdict_on(script, Duration::from_millis(500)).unwrap_err();
+        let verdict = |script: &str| verdict_on(script, Duration::from_millis(500)).unwrap_err();
         let check =
             "echo 'F0000 00:00:17.4  9 shape.cc:5] Check failed: a == b' >&2; kill -ABRT $$";
         assert_eq!(

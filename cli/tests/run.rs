@@ -323,7 +323,7 @@ fn wrong_arguments() {
         $ run --hidden 4 --input none.npy --output none/h.npy
         error: --output: none/h.npy cannot be written: No such file or directory (os error 2)
         $ run --hidden 4 --input x.npy --device quantum
-        error: --device: "quantum" is not a device that this build knows; known: cpu
+        error: --device: "quantum" is not a device: give cpu, cpu:N, gpu, gpu:N, cuda:N, the name of another plugin that is installed, or plugin:NAME=PATH or plugin:NAME=PATH:N with the path of a PJRT plugin
     "#]].assert_eq(&transcript);
 }
 
@@ -388,8 +388,15 @@ fn help_reads_like_a_manual() {
         Usage: onetrace <COMMAND>
 
         Commands:
-          run   Run a GRU over a sequence and print its final state
-          help  Print this message or the help of the given subcommand(s)
+          run          Run a GRU over a sequence and print its final state
+          dump         Print a program: the IR, the HLO before or after XLA's passes, StableHLO, a graph
+          stats        Count what a program consists of, and what it costs
+          diff         Compare the figures of two programs
+          report       Measure scan against the unrolled loop and write a report
+          devices      List the devices that programs can run on
+          completions  Print a script that completes the command's arguments in a shell
+          man          Print the manual page of the command or of a subcommand
+          help         Print this message or the help of the given subcommand(s)
 
         Options:
           -h, --help
@@ -466,9 +473,17 @@ fn help_reads_like_a_manual() {
                   [default: 1]
 
               --device <D>
-                  The device that runs the loop
+                  The device that runs the program [default: $ONETRACE_DEVICE, or else cpu]
 
-                  [default: cpu]
+                  cpu or cpu:N, gpu or gpu:N, cuda:N, the name of another PJRT plugin that is installed, or
+                  plugin:NAME=PATH or plugin:NAME=PATH:N for a plugin in a file. `onetrace devices` lists
+                  what there is. Another device never takes the place of one that cannot be used.
+
+              --xla-flag <NAME=VALUE>
+                  Set an option of XLA, such as xla_force_host_platform_device_count=4 for four CPU devices
+
+                  NAME is that of an option in the environment variable XLA_FLAGS, which this is stronger
+                  than. It can be given several times.
 
               --json
                   Print one JSON object instead

@@ -82,9 +82,9 @@ impl XlaOptions {
 
     /// Checks names and values.
     pub(crate) fn check(&self) -> Result<()> {
-        self.options.iter().try_for_each(|(name, value)| {
-            check("XlaOptions", &format!("--{name}={value}"))
-        })
+        self.options
+            .iter()
+            .try_for_each(|(name, value)| check("XlaOptions", &format!("--{name}={value}")))
     }
 
     /// Names and values.

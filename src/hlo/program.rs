@@ -80,7 +80,7 @@ impl Program {
         let arguments: Vec<&Tensor> = arguments.iter().map(Borrow::borrow).collect();
         let results = self.arrays(&arguments).and_then(|arrays| {
             let arrays: Vec<&Array> = arrays.iter().map(|array| &***array).collect();
-            self.executable.run(&arrays, location)
+            self.executable.run(&arrays, true, location)
         });
         results.map_err(|error| error.at(location))
     }

@@ -10,6 +10,8 @@
 #include <utility>
 #include <vector>
 
+#include "absl/base/log_severity.h"
+#include "absl/log/globals.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
@@ -56,7 +58,11 @@ absl::Status read_option(const char* option, xla::DebugOptions* debug_options) {
   }
   // What is not known is left behind.
   std::vector<std::string> options = {option};
+  // The caller says what is wrong, and better than the parser would.
+  const absl::LogSeverityAtLeast logged = absl::MinLogLevel();
+  absl::SetMinLogLevel(absl::LogSeverityAtLeast::kFatal);
   const bool good = tsl::Flags::Parse(options, known);
+  absl::SetMinLogLevel(logged);
   if (!options.empty()) return absl::NotFoundError("unknown option");
   return good ? absl::OkStatus() : absl::InvalidArgumentError("not a value of this option");
 }
@@ -167,8 +173,6 @@ char* onetrace_plugin_client(const PJRT_Api* api, const char* const* names, cons
 
 void onetrace_client_free(PjRtClient* client) { delete client; }
 
-char* onetrace_client_platform(const PjRtClient* client) { return copy(client->platform_name()); }
-
 char* onetrace_client_version(const PjRtClient* client) { return copy(client->platform_version()); }
 
 size_t onetrace_client_device_count(const PjRtClient* client) {
@@ -230,11 +234,6 @@ char* onetrace_buffer_to_device(PjRtBuffer* buffer, PjRtDevice* device, PjRtBuff
     if (!memory.ok()) return memory.status();
     return give(buffer->CopyToMemorySpace(*memory), out);
   });
-}
-
-// Waits until the data is there, and tells why if it never will be.
-char* onetrace_buffer_wait(PjRtBuffer* buffer) {
-  return guarded([&] { return buffer->GetReadyFuture().Await(); });
 }
 
 void onetrace_buffer_free(PjRtBuffer* buffer) { delete buffer; }

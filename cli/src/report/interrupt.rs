@@ -13,8 +13,8 @@ use signal_hook::{flag, low_level};
 const STATUS: i32 = 130;
 
 /// Runs `finish` on a thread of its own at the first Ctrl-C, and then ends the process or lets it
-/// go on, as `finish` says. It is given a function that arms the next Ctrl-C: from then on that ends
-/// the process at once.
+/// go on, as `finish` says. It is given a function that arms the next Ctrl-C, which from then on
+/// ends the process at once.
 ///
 /// The process ends without waiting for other threads: XLA's compiler cannot be interrupted.
 pub fn on_first(finish: impl FnOnce(&dyn Fn()) -> End + Send + 'static) -> io::Result<()> {

@@ -30,8 +30,8 @@ mod words;
 
 /// Measure scan against the unrolled loop and write a report
 ///
-/// A GRU goes over T = 16, 32, 64, .. N steps, once by scan and once by a loop that calls the step T
-/// times. For each program the report says how often the step closure ran, how many equations and
+/// A GRU goes over T = 16, 32, 64, .. N steps, once by scan and once by a loop that calls the step
+/// T times. For each program the report says how often the step closure ran, how many equations and
 /// HLO instructions it has and how many bytes its HLO takes, and how long it takes to trace, lower,
 /// compile and run.
 ///
@@ -60,7 +60,7 @@ pub struct Report {
 
     /// How long the unrolled loop may take in all
     ///
-    /// It stops before the first T whose program is predicted to take longer than what is left, from
+    /// It stops before the first T whose program is predicted to take longer than what is left, by
     /// the growth of those before it; 0 leaves it out. Scan goes on to N.
     #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = number::seconds)]
     #[arg(allow_hyphen_values = true)]
@@ -237,7 +237,7 @@ impl Report {
         let series = series(self.max_steps);
         bar.set_length((series.len() * Variant::ALL.len()) as u64);
         bar.set_message("warm-up");
-        // What a process does once, such as loading the code of the compiler, is no part of a figure.
+        // What a process does once, such as loading the compiler's code, is no part of a figure.
         for variant in Variant::ALL {
             self.measure(variant, 1, device)?;
         }

@@ -27,7 +27,8 @@ p{margin:.5rem 0;max-width:75ch}\
 .muted,figcaption,dt,caption{color:var(--muted)}\
 .stopped{border-left:4px solid var(--unrolled);padding:.25rem .75rem}\
 figure{margin:1.5rem 0 0}\
-.plots{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(300px,100%),1fr));gap:20px 24px}\
+.plots{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(300px,100%),1fr));\
+gap:20px 24px}\
 .plots svg{width:100%;height:auto;display:block}\
 figcaption{font-size:.9rem;max-width:75ch;margin-top:.5rem}\
 .scroll{overflow-x:auto}\

@@ -38,7 +38,7 @@ impl Unit {
         }
     }
 
-    /// A value with one digit that is not zero, such as 20,000, as short as an axis needs it: `20k`.
+    /// A value with one digit that is not zero, such as 20,000, in the short form of an axis: `20k`.
     fn tick(self, digit: u64, exponent: i32) -> String {
         let (names, least) = match self {
             Unit::Count => (["", "k", "M", "G", "T"], 0),
@@ -126,7 +126,7 @@ struct Axis {
 }
 
 impl Axis {
-    /// An axis for these values, and for a range of at least a factor of `least`, that leaves as many
+    /// An axis for these values, and for a range of at least a factor of `least`, with as many
     /// pixels free at its two ends as `free` says.
     fn new(values: &[f64], least: f64, pixels: Range<f64>, free: [f64; 2]) -> Axis {
         let [before, after] = free;
@@ -143,8 +143,8 @@ impl Axis {
         self.pixels.start + part * (self.pixels.end - self.pixels.start)
     }
 
-    /// Digits and exponents of the values to name: powers of ten, as many as leave 20 pixels between
-    /// them, and twice and five times those where there would be only one of them.
+    /// Digits and exponents of the values to name: powers of ten, as many as leave 20 pixels
+    /// between them, and twice and five times those where there would be only one of them.
     fn ticks(&self) -> Vec<(u64, i32)> {
         let Range { start, end } = self.values;
         let apart = (self.pixels.end - self.pixels.start).abs() / (end - start);
@@ -250,7 +250,9 @@ impl Plot {
             text.muted x=(px((LEFT + RIGHT) / 2.0)) y=(px(BOTTOM + 36.0)) text-anchor="middle" {
                 "steps T"
             }
-            @for variant in Variant::ALL.into_iter().rev() { (self.line(document, variant, &x, &y)) }
+            @for variant in Variant::ALL.into_iter().rev() {
+                (self.line(document, variant, &x, &y))
+            }
             @for variant in Variant::ALL { (self.label(document, variant, &x, &y)) }
         }
     }
@@ -275,8 +277,8 @@ impl Plot {
                     Variant::Scan => circle class={ "mark " (name) } cx=(px(x)) cy=(px(y)) r="4" {
                         (tip)
                     },
-                    Variant::Unrolled => rect class={ "mark " (name) } x=(px(x - 3.5)) y=(px(y - 3.5))
-                        width="7" height="7" { (tip) },
+                    Variant::Unrolled => rect class={ "mark " (name) }
+                        x=(px(x - 3.5)) y=(px(y - 3.5)) width="7" height="7" { (tip) },
                 }
             }
         }
