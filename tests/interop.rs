@@ -11,7 +11,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use common::{Tolerance, assert_close_in, ramp_tensor};
+use common::{Tolerance, assert_close_in, for_each_in_parallel, ramp_tensor};
 use onetrace::hlo::{Module, TextOptions};
 use onetrace::io::{read_npy, write_npy};
 use onetrace::prelude::*;
@@ -111,18 +111,19 @@ fn onetrace_runs_what_jax_writes() {
     let protos: Vec<_> = files.filter(|file| file.extension().is_some_and(|e| e == "pb")).collect();
     // Four cells, with and without a batch, both directions, parameters captured and passed.
     assert_eq!(protos.len(), 32);
-    for proto in protos {
+    let device = Device::cpu().unwrap();
+    for_each_in_parallel(&protos, |proto| {
         let name = proto.file_name().unwrap().to_str().unwrap().trim_end_matches(".hlo.pb");
         let arguments = arrays(directory.path(), name, "argument");
         let expected = arrays(directory.path(), name, "result");
         assert!(!expected.is_empty(), "{name} has no results");
-        for file in [&proto, &proto.with_extension("txt")] {
+        for file in [proto, &proto.with_extension("txt")] {
             let module = Module::read(file).unwrap();
             // JAX writes one loop, too, and it is told how often it runs.
             let loops = module.stats().while_loops;
             assert_eq!(loops.len(), 1, "{name}");
             assert_eq!(loops[0].trip_count, Some(STEPS as u64), "{name}");
-            let program = module.compile(&Device::cpu().unwrap()).unwrap();
+            let program = module.compile(&device).unwrap();
             let results = program.call(&arguments).unwrap();
             assert_eq!(results.len(), expected.len(), "{name}");
             for (i, (ours, theirs)) in results.iter().zip(&expected).enumerate() {
@@ -130,5 +131,5 @@ fn onetrace_runs_what_jax_writes() {
                 assert_close_in(&what, ours, theirs, TOLERANCE);
             }
         }
-    }
+    });
 }
