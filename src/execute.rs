@@ -70,6 +70,22 @@ impl Executable {
         &self.program
     }
 
+    /// Checks that an argument that is tied to a device is tied to the program's. `called` is what
+    /// is called, and `name` the argument.
+    pub fn check_device(&self, array: &Array, called: &str, name: &str) -> Result<()> {
+        match array.home().filter(|&home| *home != self.device) {
+            None => Ok(()),
+            Some(home) => Err(Error::new(
+                ErrorKind::Device,
+                format!(
+                    "a compiled {called} takes data of its own device: it was compiled for {}, but \
+                     {name} is on {home}: bring it there with `to_device`",
+                    self.device,
+                ),
+            )),
+        }
+    }
+
     /// Runs the program. `is_tied` is whether its device was chosen for what it computes; `location` is
     /// the call in the user's code.
     pub fn run(

@@ -10,7 +10,7 @@ use xla::XlaComputation;
 use crate::array::Array;
 use crate::aval::Aval;
 use crate::device::{Device, XlaOptions};
-use crate::error::{Error, ErrorKind, Location, Result};
+use crate::error::{Error, Location, Result};
 use crate::execute::{Executable, common_device};
 use crate::hlo;
 use crate::ir::Func;
@@ -412,17 +412,8 @@ impl<A: Tree, R: Tree> Compiled<A, R> {
 
     /// Checks that what is tied to a device is tied to this one.
     fn check_devices(&self, leaves: &[Tensor]) -> Result<()> {
-        let device = self.device();
         for (leaf, (_, name)) in leaves.iter().zip(&self.params) {
-            if let Some(home) = trace::concrete(leaf)?.home().filter(|&home| home != device) {
-                return Err(Error::new(
-                    ErrorKind::Device,
-                    format!(
-                        "a compiled function takes data of its own device: it was compiled for \
-                         {device}, but {name} is on {home}: bring it there with `to_device`"
-                    ),
-                ));
-            }
+            self.executable.check_device(trace::concrete(leaf)?, "function", name)?;
         }
         Ok(())
     }

@@ -84,6 +84,7 @@
 //! | [`tree`] | trees of tensors, and paths of their leaves |
 //! | [`nn`] | layers, recurrent cells and [initialisers](nn::init), as in Flax NNX |
 //! | [`random`] | random numbers, as `jax.random` draws them |
+//! | [`hlo`] | HLO modules: their forms, figures and graphs, and running what other programs wrote |
 //! | [`io`] | `.npy` and safetensors files |
 //! | [`ir`] | what a trace records: its functions, their text form, its parser and checker |
 //! | [`lint`] | warnings of programs that are hardly what was meant |

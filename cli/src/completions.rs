@@ -29,7 +29,7 @@ Examples:
 impl Completions {
     pub fn execute(&self) -> Result<(), Failure> {
         let mut script = Vec::new();
-        clap_complete::generate(self.shell, &mut visible(), "onetrace", &mut script);
+        clap_complete::generate(self.shell, &mut Cli::command(), "onetrace", &mut script);
         output::print(|out| out.write_all(&script))
     }
 }
@@ -53,7 +53,8 @@ Examples:
 
 impl Manual {
     pub fn execute(&self) -> Result<(), Failure> {
-        let command = visible();
+        let mut command = Cli::command().disable_help_subcommand(true);
+        command.build();
         if let Some(directory) = &self.output {
             for page in std::iter::once(&command).chain(command.get_subcommands()) {
                 let path = directory.join(format!("{}.1", page_name(page)));
@@ -76,15 +77,6 @@ impl Manual {
     }
 }
 
-/// The command without the subcommands that are not for people.
-fn visible() -> Command {
-    let mut command = Cli::command();
-    command.build();
-    let shown: Vec<Command> =
-        command.get_subcommands().filter(|sub| !sub.is_hide_set()).cloned().collect();
-    Cli::command_for_update().subcommands(shown)
-}
-
 /// The name of a page, such as `onetrace-dump`.
 fn page_name(page: &Command) -> &str {
     page.get_display_name().unwrap_or_else(|| page.get_name())
@@ -93,11 +85,11 @@ fn page_name(page: &Command) -> &str {
 fn render(page: &Command) -> Result<Vec<u8>, Failure> {
     let mut text = Vec::new();
     // What follows the options in --help makes sections of its own, which come below.
-    let body = page.clone().after_long_help("").after_help("");
+    let body = page.clone().after_long_help(None::<&'static str>);
     let man = Man::new(body).source(concat!("onetrace ", env!("CARGO_PKG_VERSION")));
-    let sections = sections(page);
-    let written = man.render(&mut text).and_then(|()| sections.to_writer(&mut text));
+    let written = man.render(&mut text);
     written.map_err(|error| Failure::run(format_args!("the page cannot be made: {error}")))?;
+    text.extend(sections(page).to_roff().bytes());
     Ok(text)
 }
 

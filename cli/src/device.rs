@@ -2,11 +2,12 @@
 
 use clap::Args;
 use onetrace::{Device, Error, XlaOptions};
+use serde::{Deserialize, Serialize};
 
 use crate::failure::{Failure, reason};
 use crate::probe;
 
-#[derive(Args)]
+#[derive(Args, Clone, Serialize, Deserialize)]
 #[group(skip)]
 pub struct DeviceArgs {
     /// The device that runs the program [default: $ONETRACE_DEVICE, or else cpu]
@@ -57,7 +58,7 @@ pub fn refused(place: &str, error: &Error) -> Failure {
     }
 }
 
-#[derive(Args)]
+#[derive(Args, Clone, Serialize, Deserialize)]
 #[group(skip)]
 pub struct XlaFlags {
     /// Set an option of XLA, such as xla_force_host_platform_device_count=4 for four CPU devices
@@ -68,7 +69,7 @@ pub struct XlaFlags {
     flags: Vec<Flag>,
 }
 
-#[derive(Clone)]
+#[derive(Clone, Serialize, Deserialize)]
 struct Flag {
     name: String,
     value: String,

@@ -8,10 +8,11 @@ use onetrace::hlo::WhileLoop;
 use serde::Serialize;
 
 use crate::columns::{self, Align};
+use crate::device::DeviceArgs;
 use crate::failure::Failure;
 use crate::figures::{Figures, label};
 use crate::output;
-use crate::program::{DeviceOption, Program, Settings};
+use crate::program::{Program, Settings};
 use crate::quantity::{count, difference};
 use crate::stats::Report;
 
@@ -49,7 +50,7 @@ pub struct Diff {
     json: bool,
 
     #[command(flatten)]
-    device: DeviceOption,
+    device: DeviceArgs,
 }
 
 const USAGE: &str = "onetrace diff <A> <B> [OPTIONS]";
@@ -79,9 +80,10 @@ struct Differences<'a> {
 
 impl Diff {
     pub fn execute(&self) -> Result<(), Failure> {
+        self.device.set_options()?;
         let [a, b] = [&self.a, &self.b].map(|o| Program::with_settings(o, &self.settings));
         let (a, b) = (a?, b?);
-        let measure = |program| Figures::of_program(program, self.device.name(), !self.no_compile);
+        let measure = |program| Figures::of_program(program, &self.device, !self.no_compile);
         let figures = [measure(&a)?, measure(&b)?];
         output::print(|out| {
             if self.json {

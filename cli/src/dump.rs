@@ -10,8 +10,9 @@ use onetrace::io;
 use onetrace::ir::print;
 use serde::{Deserialize, Serialize};
 
+use crate::device::DeviceArgs;
 use crate::failure::{Failure, reason};
-use crate::program::{DeviceOption, Program, Settings, Stage};
+use crate::program::{Program, Settings, Stage};
 use crate::view::{Request, Task};
 use crate::{output, stablehlo, worker};
 
@@ -58,7 +59,7 @@ pub struct Dump {
     no_metadata: bool,
 
     #[command(flatten)]
-    device: DeviceOption,
+    device: DeviceArgs,
 }
 
 const USAGE: &str = "onetrace dump <MODEL|FILE> [OPTIONS]";
@@ -133,6 +134,7 @@ impl Dump {
             let refused = |error| Failure::input("--output", reason(&error));
             io::check_writable(path).map_err(refused)?;
         }
+        self.device.set_options()?;
         let dump = self.dump(&program)?;
         match &self.output {
             Some(path) => io::write_atomically(path, |file| file.write_all(&dump))
@@ -192,7 +194,7 @@ impl Dump {
         let request = |stage| Request {
             stage,
             compile: false,
-            device: self.device.name().to_owned(),
+            device: self.device.clone(),
             task: Task::Print(printing.clone()),
         };
         match program {

@@ -6,6 +6,7 @@ use onetrace::hlo::{Stats, WhileLoop};
 use serde::{Deserialize, Serialize};
 
 use crate::columns::{self, Align};
+use crate::device::DeviceArgs;
 use crate::failure::Failure;
 use crate::program::Program;
 use crate::quantity::{binary, count};
@@ -39,8 +40,12 @@ impl Figures {
     }
 
     /// The figures of a model or a file. Without `compile`, those of the memory are left out.
-    pub fn of_program(program: &Program, device: &str, compile: bool) -> Result<Figures, Failure> {
-        let device = device.to_owned();
+    pub fn of_program(
+        program: &Program,
+        device: &DeviceArgs,
+        compile: bool,
+    ) -> Result<Figures, Failure> {
+        let device = device.clone();
         let request = Request { stage: program.stage(), compile, device, task: Task::Measure };
         match program {
             Program::File(path, _) => {

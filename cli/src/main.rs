@@ -56,8 +56,6 @@ enum Command {
     Devices(devices::Devices),
     Completions(completions::Completions),
     Man(completions::Manual),
-    #[command(hide = true)]
-    Worker(worker::Worker),
 }
 
 impl Command {
@@ -71,13 +69,16 @@ impl Command {
             Command::Report(report) => report.execute(),
             Command::Completions(completions) => completions.execute(),
             Command::Man(man) => man.execute(),
-            Command::Worker(worker) => worker.execute(),
         }
     }
 }
 
 fn main() -> ExitCode {
-    match Cli::parse().command.execute() {
+    let outcome = match worker::Worker::of_this_process() {
+        Some(worker) => worker.execute(),
+        None => Cli::parse().command.execute(),
+    };
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),
     }

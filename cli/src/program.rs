@@ -22,21 +22,6 @@ pub enum Stage {
     Optimized,
 }
 
-/// The device that programs are compiled for.
-#[derive(Args)]
-#[group(skip)]
-pub struct DeviceOption {
-    /// The device to compile for
-    #[arg(long, value_name = "D", default_value = "cpu")]
-    device: String,
-}
-
-impl DeviceOption {
-    pub fn name(&self) -> &str {
-        &self.device
-    }
-}
-
 pub fn open_device(name: &str) -> Result<Device, Failure> {
     name.parse().map_err(|error| Failure::input("--device", reason(&error)))
 }
@@ -98,13 +83,18 @@ impl Settings {
     /// Reads settings such as `hidden=128,unrolled`: the options of the command line, with commas
     /// between them and without dashes.
     fn parse(text: &str) -> Result<Settings, String> {
+        let takes =
+            || format!("the settings behind the colon are {}", Settings::names().join(", "));
+        if text.is_empty() {
+            return Err(takes());
+        }
         let options = text.split(',').map(|setting| format!("--{setting}"));
         let command = Settings::augment_args(Command::new("settings").no_binary_name(true));
         let command = command.disable_help_flag(true);
         let parsed = command.try_get_matches_from(options);
         parsed.and_then(|matches| Settings::from_arg_matches(&matches)).map_err(|error| {
             if error.kind() == ClapError::UnknownArgument {
-                return format!("it takes the settings {}", Settings::names().join(", "));
+                return takes();
             }
             let message = error.render().to_string();
             let message = message.lines().next().unwrap_or_default();

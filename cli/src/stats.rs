@@ -5,10 +5,11 @@ use std::ffi::OsString;
 use clap::Args;
 use serde::Serialize;
 
+use crate::device::DeviceArgs;
 use crate::failure::Failure;
 use crate::figures::Figures;
 use crate::output;
-use crate::program::{DeviceOption, Program, Settings};
+use crate::program::{Program, Settings};
 
 /// Count what a program consists of, and what it costs
 ///
@@ -33,7 +34,7 @@ pub struct Stats {
     json: bool,
 
     #[command(flatten)]
-    device: DeviceOption,
+    device: DeviceArgs,
 }
 
 const USAGE: &str = "onetrace stats <MODEL|FILE> [OPTIONS]";
@@ -44,7 +45,8 @@ Figures:
   instructions     instructions of all computations, each counted once
   fusions, dots    instructions of these opcodes
   flops            floating-point operations of one run in dots and convolutions, two for each
-                   multiplication and addition; those in loops as often as the loop runs
+                   multiplication and addition; those in loops as often as the loop runs.
+                   flops_are_lower_bound says that a loop has no known trip count
   parameters       parameters of the program, with parameter_bytes
   constant_bytes   bytes of all constants
   temp_bytes       memory that is needed while the program runs and not afterwards; null if the
@@ -78,8 +80,9 @@ impl<'a> Report<'a> {
 
 impl Stats {
     pub fn execute(&self) -> Result<(), Failure> {
+        self.device.set_options()?;
         let program = Program::new(&self.operand, &self.settings)?;
-        let figures = Figures::of_program(&program, self.device.name(), !self.no_compile)?;
+        let figures = Figures::of_program(&program, &self.device, !self.no_compile)?;
         output::print(|out| {
             if self.json {
                 serde_json::to_writer(&mut *out, &Report::new(&program, &figures))?;

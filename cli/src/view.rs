@@ -5,9 +5,10 @@ use onetrace::Memory;
 use onetrace::hlo::Module;
 use serde::{Deserialize, Serialize};
 
+use crate::device::DeviceArgs;
 use crate::dump::Printing;
 use crate::failure::Failure;
-use crate::program::{Lowered, Stage, open_device};
+use crate::program::{Lowered, Stage};
 
 /// The module of a program at a stage.
 pub struct View {
@@ -22,8 +23,8 @@ pub struct Request {
     pub stage: Stage,
     /// Whether the program is compiled though the stage does not need it.
     pub compile: bool,
-    /// The name of the device to compile for.
-    pub device: String,
+    /// The device to compile for.
+    pub device: DeviceArgs,
     pub task: Task,
 }
 
@@ -40,7 +41,7 @@ impl Request {
 
     /// The device to compile for, if the program is compiled.
     pub fn device(&self) -> Result<Option<Device>, Failure> {
-        self.compiles().then(|| open_device(&self.device)).transpose()
+        self.compiles().then(|| self.device.open()).transpose()
     }
 
     /// What is asked, of a model.

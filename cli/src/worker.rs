@@ -1,7 +1,7 @@
 //! Files are handed to XLA in a process of their own: on some malformed modules XLA ends the
 //! process, and the command has to say so instead of going down with it.
 //!
-//! The process is this program with the hidden subcommand `worker`. It writes the line `read` to
+//! The process is this program with `worker` as its first argument. It writes the line `read` to
 //! standard output when the file was read, and then `done` and the answer, or `failed` and the failure.
 //! If neither comes, XLA has ended it.
 
@@ -12,7 +12,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use clap::Args;
+use clap::Parser;
 use onetrace::hlo::Module;
 use onetrace::{Error, ErrorKind};
 use rustix::process::{Resource, Rlimit, Signal, set_parent_process_death_signal, setrlimit};
@@ -28,6 +28,8 @@ use crate::view::{Request, Task};
 /// How long XLA may take for a file, compiling included.
 const TIME_LIMIT: Duration = Duration::from_secs(600);
 
+const WORKER: &str = "worker";
+
 const READ: &[u8] = b"read\n";
 const DONE: &[u8] = b"done\n";
 const FAILED: &[u8] = b"failed\n";
@@ -37,7 +39,7 @@ pub fn answer(path: &Path, request: &Request) -> Result<Vec<u8>, Failure> {
     let failed = |error: io::Error| Failure::run(format_args!("cannot start a process: {error}"));
     let text = serde_json::to_string(request).map_err(|error| failed(error.into()))?;
     let mut command = Command::new(std::env::current_exe().map_err(failed)?);
-    command.args(["worker", &text, "--"]).arg(path);
+    command.args([WORKER, &text, "--"]).arg(path);
     let ended = supervise(&mut command, TIME_LIMIT).map_err(failed)?;
     verdict(path, &ended, request.compiles())
 }
@@ -86,8 +88,8 @@ pub fn last_words(stderr: &[u8]) -> Option<String> {
     fatal.or_else(thrown).map(|words| words.trim().to_owned())
 }
 
-/// Looks at a file for another process of this program.
-#[derive(Args)]
+/// What a process that looks at a file is given.
+#[derive(Parser)]
 pub struct Worker {
     #[arg(value_parser = request)]
     request: Request,
@@ -99,6 +101,14 @@ fn request(text: &str) -> Result<Request, String> {
 }
 
 impl Worker {
+    /// The arguments of this process, if it is one that looks at a file. They are no part of the
+    /// command's own.
+    pub fn of_this_process() -> Option<Worker> {
+        let mut arguments = std::env::args_os().skip(1).peekable();
+        let is_worker = arguments.peek().is_some_and(|first| first == WORKER);
+        is_worker.then(|| Worker::parse_from(arguments))
+    }
+
     pub fn execute(&self) -> Result<(), Failure> {
         // The image of an aborted process helps nobody here, and is large.
         _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
@@ -118,6 +128,7 @@ impl Worker {
     }
 
     fn answer(&self) -> Result<Vec<u8>, Failure> {
+        self.request.device.set_options()?;
         // The message begins with the name of the file.
         let read = Module::read(&self.file);
         let module = read.map_err(|error| Failure::wrong(error.message()))?;
@@ -187,10 +198,15 @@ pub fn supervise(command: &mut Command, limit: Duration) -> io::Result<Ended> {
     // Both pipes are at their end when the process is.
     let (status, stdout, stderr) = match (in_time(&stdout), in_time(&stderr)) {
         (Some(stdout), Some(stderr)) => (Some(child.wait()?), stdout, stderr),
-        (stdout, stderr) => {
+        (in_stdout, in_stderr) => {
             child.kill()?;
             child.wait()?;
-            (None, stdout.unwrap_or_default(), stderr.unwrap_or_default())
+            // What it has written so far, unless a child of its own keeps the pipe open.
+            let rest = |pipe: &mpsc::Receiver<Vec<u8>>| {
+                pipe.recv_timeout(Duration::from_secs(1)).unwrap_or_default()
+            };
+            let stdout = in_stdout.unwrap_or_else(|| rest(&stdout));
+            (None, stdout, in_stderr.unwrap_or_else(|| rest(&stderr)))
         }
     };
     Ok(Ended { status, stdout, stderr })
@@ -226,8 +242,9 @@ mod tests {
         let failure = r#"{"message":"m.hlo: no","status":2}"#;
         assert_eq!(verdict(&format!("printf 'failed\\n'; echo '{failure}'")), Err(failure.into()));
         // Far more than a pipe holds, in both.
-        let much = "printf 'read\\ndone\\n'; yes | head -c 999999; yes | head -c 999999 >&2";
-        assert_eq!(verdict(much).map(|answer| answer.len()), Ok(999_999));
+        let much = "printf 'read\\ndone\\n'; yes | head -c 999999 >&2; yes | head -c 999999";
+        let ended = supervise(Command::new("sh").args(["-c", much]), TIME_LIMIT).unwrap();
+        assert_eq!((ended.stdout.len(), ended.stderr.len()), (999_999 + 10, 999_999));
     }
 
     #[test]

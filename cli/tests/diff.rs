@@ -22,7 +22,42 @@ fn a_table_for_people() {
     let (table, stderr) =
         succeed(Path::new("."), &format!("diff simple simple:unrolled {options}"));
     assert_eq!(stderr, "");
-    expect![[r#""#]].assert_eq(&table);
+    expect![[r#"
+        A  simple:in-features=8,hidden=16,steps=20
+        B  simple:in-features=8,hidden=16,steps=20,unrolled
+
+                                          A        B     B - A   B / A
+        computations                      3        1        -2    0.33
+        instructions                     35      148      +113    4.23
+        fusions                           0        0
+        dots                              2       40       +38   20.00
+        flops                        15,360   15,360
+        parameters                        1        1
+        parameter bytes                 640      640
+        constant bytes                1,560    1,544       -16    0.99
+        text bytes                    3,938   23,462   +19,524    5.96
+        proto bytes                   4,968   16,100   +11,132    3.24
+        body traces                       1       20       +19   20.00
+
+        while loops                       1        0        -1    0.00
+          iterations of loop 1           20
+          instructions of its body       19
+
+        opcodes
+          add                             3       40       +37   13.33
+          dot                             2       40       +38   20.00
+          reshape                         1       20       +19   20.00
+          slice                           0       20       +20
+          tanh                            1       20       +19   20.00
+          get-tuple-element               9        0        -9    0.00
+          constant                        8        4        -4    0.50
+          parameter                       3        1        -2    0.33
+          tuple                           3        1        -2    0.33
+          broadcast                       2        2
+          compare                         1        0        -1    0.00
+          dynamic-slice                   1        0        -1    0.00
+          while                           1        0        -1    0.00
+    "#]].assert_eq(&table);
 }
 
 #[test]
@@ -103,7 +138,35 @@ fn files_are_compared_too() {
 fn wrong_arguments() {
     let directory = tempfile::tempdir().unwrap();
     fs::write(directory.path().join("text"), "no HLO").unwrap();
-    expect![[r#""#]].assert_eq(&refusals(
+    expect![[r#"
+        $ diff gru
+        error: the following required arguments were not provided:
+          <B>
+        $ diff gru gri
+        error: gri: there is no model and no file of this name; the models are gru, lstm, optimized-lstm, simple
+        $ diff gru text
+        error: text: this is text, but not of HLO, which begins with `HloModule`; HLO text, a HloModuleProto or a HloProto is wanted
+        $ diff text gru
+        error: text: this is text, but not of HLO, which begins with `HloModule`; HLO text, a HloModuleProto or a HloProto is wanted
+        $ diff gru gru:hidden=0
+        error: gru:hidden=0: invalid value '0' for 'hidden <H>': must be at least 1
+        $ diff gru gru:hidden
+        error: gru:hidden: a value is required for 'hidden <H>' but none was supplied
+        $ diff gru gru:size=4
+        error: gru:size=4: the settings behind the colon are stage, in-features, hidden, steps, batch, seed, unrolled, reverse, unroll
+        $ diff gru gru:unrolled,unroll=2
+        error: gru:unrolled,unroll=2: the argument 'unrolled' cannot be used with 'unroll <K>'
+        $ diff gru gru:
+        error: gru:: the settings behind the colon are stage, in-features, hidden, steps, batch, seed, unrolled, reverse, unroll
+        $ diff gru text:hidden=4
+        error: text:hidden=4: text is no model, and files do not take hidden
+        $ diff gru none.hlo:stage=optimized
+        error: none.hlo: there is no model and no file of this name; the models are gru, lstm, optimized-lstm, simple
+        $ diff gru none.hlo --hidden 4
+        error: none.hlo: there is no model and no file of this name; the models are gru, lstm, optimized-lstm, simple
+        $ diff gru gru:json
+        error: gru:json: the settings behind the colon are stage, in-features, hidden, steps, batch, seed, unrolled, reverse, unroll
+    "#]].assert_eq(&refusals(
         directory.path(),
         &[
             "diff gru",
@@ -125,5 +188,87 @@ fn wrong_arguments() {
 
 #[test]
 fn help_reads_like_a_manual() {
-    expect![[r#""#]].assert_eq(&help("diff --help"));
+    expect![[r#"
+        Compare the figures of two programs
+
+        A and B are models or files, as for `onetrace dump`. The options hold for both. What holds for one
+        only follows its name: gru:hidden=128,steps=1000,unrolled has the options of `onetrace dump gru`
+        without their dashes, and module.hlo:stage=optimized has the one that files take.
+
+        The figures are those of `onetrace stats`. The exit status is 0 whether the programs differ or not.
+
+        Usage: onetrace diff <A> <B> [OPTIONS]
+
+        Arguments:
+          <A>
+                  A model or a file, with settings of its own
+
+          <B>
+                  What it is compared with
+
+        Options:
+              --stage <STAGE>
+                  The stage [default: traced]
+
+                  Possible values:
+                  - traced:    What was traced, before any pass of XLA; of a file, what is in it
+                  - optimized: What the backend runs, after XLA's passes: the program is compiled, and not
+                    run
+
+              --no-compile
+                  Do not compile the programs; the figures of their memory are not known then
+
+              --json
+                  Print one JSON object instead
+
+                  Its members are a and b, the objects of `onetrace stats --json`, and difference, what b
+                  has more than a.
+
+              --device <D>
+                  The device that runs the program [default: $ONETRACE_DEVICE, or else cpu]
+
+                  cpu or cpu:N, gpu or gpu:N, cuda:N, the name of another PJRT plugin that is installed, or
+                  plugin:NAME=PATH or plugin:NAME=PATH:N for a plugin in a file. `onetrace devices` lists
+                  what there is. Another device never takes the place of one that cannot be used.
+
+              --xla-flag <NAME=VALUE>
+                  Set an option of XLA, such as xla_force_host_platform_device_count=4 for four CPU devices
+
+                  NAME is that of an option in the environment variable XLA_FLAGS, which this is stronger
+                  than. It can be given several times.
+
+          -h, --help
+                  Print help (see a summary with '-h')
+
+        Options of a MODEL:
+              --in-features <D>
+                  The number of features of each row of the sequence [default: 32]
+
+              --hidden <H>
+                  The number of features of the state [default: 64]
+
+              --steps <T>
+                  The number of steps, which are the rows of the sequence [default: 16]
+
+              --batch <B>
+                  The number of sequences at once [default: one, without an axis for them]
+
+              --seed <S>
+                  The seed of the parameters [default: 0]
+
+              --unrolled
+                  Call the step T times in a loop of Rust, without a scan
+
+              --reverse
+                  Go from the last row to the first
+
+              --unroll <K>
+                  Make K steps of the scan in one iteration of the loop [default: 1]
+
+        Examples:
+          onetrace diff gru gru:unrolled --steps 64
+          onetrace diff gru lstm --hidden 128
+          onetrace diff gru gru:stage=optimized
+          onetrace diff before.hlo after.hlo --json | jq .difference.opcodes
+    "#]].assert_eq(&help("diff --help"));
 }

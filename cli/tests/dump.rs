@@ -86,15 +86,17 @@ fn the_ir() {
         }
     "#]].assert_eq(&dump("simple --in-features 2 --hidden 2 --steps 3 --format ir"));
     let located = dump("simple --in-features 2 --hidden 2 --steps 3 --format ir --locations");
-    let lines: Vec<&str> = located.lines().filter(|line| line.contains("  // ")).collect();
+    let lines = located.lines().filter(|line| line.contains("  // "));
+    let lines: String = lines.map(|line| line.trim_start().to_owned() + "\n").collect();
     expect![[r#"
-          %2: f32[2] = broadcast {shape=[2], axes=[]} %1  // cli/src/model.rs:N
-            %3: f32[2] = dot {lhs_contract=[0], rhs_contract=[0], lhs_batch=[], rhs_batch=[]} %1 %2  // cli/src/model.rs:N in SimpleCell
-            %5: f32[2] = add %3 %4  // cli/src/model.rs:N in SimpleCell
-            %7: f32[2] = dot {lhs_contract=[0], rhs_contract=[0], lhs_batch=[], rhs_batch=[]} %0 %6  // cli/src/model.rs:N in SimpleCell
-            %8: f32[2] = add %5 %7  // cli/src/model.rs:N in SimpleCell
-            %9: f32[2] = tanh %8  // cli/src/model.rs:N in SimpleCell
-          }} %2 %0  // cli/src/model.rs:N"#]].assert_eq(&masked(&lines.join("\n"), "model.rs:"));
+        %2: f32[2] = broadcast {shape=[2], axes=[]} %1  // cli/src/model.rs:N
+        %3: f32[2] = dot {lhs_contract=[0], rhs_contract=[0], lhs_batch=[], rhs_batch=[]} %1 %2  // cli/src/model.rs:N in SimpleCell
+        %5: f32[2] = add %3 %4  // cli/src/model.rs:N in SimpleCell
+        %7: f32[2] = dot {lhs_contract=[0], rhs_contract=[0], lhs_batch=[], rhs_batch=[]} %0 %6  // cli/src/model.rs:N in SimpleCell
+        %8: f32[2] = add %5 %7  // cli/src/model.rs:N in SimpleCell
+        %9: f32[2] = tanh %8  // cli/src/model.rs:N in SimpleCell
+        }} %2 %0  // cli/src/model.rs:N
+    "#]].assert_eq(&masked(&lines, "model.rs:"));
 }
 
 #[test]
@@ -359,7 +361,7 @@ fn options_that_make_no_sense() {
         $ dump gru --locations
         error: --locations: they are printed in the IR; add --format ir
         $ dump gru --format dot --no-metadata
-        error: --no-metadata: this leaves out metadata of --format hlo and stablehlo
+        error: --no-metadata: take --format hlo or stablehlo, whose text has them
         $ dump gru --format proto --full-constants
         error: --full-constants: constants are shortened in --format ir, hlo and stablehlo only
         $ dump gru --unrolled --unroll 2
@@ -379,7 +381,7 @@ fn options_that_make_no_sense() {
         error: invalid value 'text' for '--format <FORMAT>'
           [possible values: ir, hlo, stablehlo, proto, pbtxt, dot, html]
         $ dump gru --stage optimized --device quantum
-        error: --device: "quantum" is not a device that this build knows; known: cpu
+        error: --device: "quantum" is not a device: give cpu, cpu:N, gpu, gpu:N, cuda:N, the name of another plugin that is installed, or plugin:NAME=PATH or plugin:NAME=PATH:N with the path of a PJRT plugin
         $ dump gru --output none/gru.hlo
         error: --output: none/gru.hlo cannot be written: No such file or directory (os error 2)
         $ dump module.hlo --output .
@@ -421,7 +423,60 @@ fn files_that_are_no_hlo() {
         assert!(stderr.starts_with("error: ") && stderr.contains(name), "{stderr}");
         transcript += &format!("$ {arguments}\n{stderr}");
     }
-    expect![[r#""#]].assert_eq(&transcript);
+    expect![[r#"
+        $ dump empty --output out
+        error: empty: there is nothing in it; HLO text, a HloModuleProto or a HloProto is wanted
+        $ dump space --output out
+        error: space: there is nothing in it but space; HLO text, a HloModuleProto or a HloProto is wanted
+        $ dump text --output out
+        error: text: this is text, but not of HLO, which begins with `HloModule`; HLO text, a HloModuleProto or a HloProto is wanted
+        $ dump mlir --output out
+        error: mlir: this is MLIR; HLO text, a HloModuleProto or a HloProto is wanted: JAX writes HLO with `lower(..).as_text('hlo')`
+        $ dump bytecode --output out
+        error: bytecode: this is MLIR bytecode; HLO text, a HloModuleProto or a HloProto is wanted: JAX writes HLO with `lower(..).as_text('hlo')`
+        $ dump gzip --output out
+        error: gzip: this is compressed with gzip; HLO text, a HloModuleProto or a HloProto is wanted: unpack it with gunzip
+        $ dump truncated.pb --output out
+        error: truncated.pb: these bytes are no HLO module, or one that was cut off: failed to decode Protobuf message: HloModuleProto.computations: buffer underflow
+        $ dump random --output out
+        error: random: these bytes are no HLO module, or one that was cut off: failed to decode Protobuf message: invalid tag value: 0
+        $ dump zeros --output out
+        error: zeros: these bytes are no HLO module, or one that was cut off: failed to decode Protobuf message: invalid tag value: 0
+        $ dump opcode.hlo --output out
+        error: opcode.hlo: Syntax error when trying to parse the text as a HloModule:
+        was parsing 4:19: error: expects opcode but sees: frobnicate, error: Unknown opcode: frobnicate
+          ROOT y = f32[2] frobnicate(x)
+                          ^
+        $ dump unclosed.hlo --output out
+        error: unclosed.hlo: Syntax error when trying to parse the text as a HloModule:
+        was parsing 4:1: error: expects name
+        LINE OUT OF RANGE
+        ^
+        $ dump deep.hlo --output out
+        error: deep.hlo: line 4: brackets lie more than 200 deep
+        $ dump cycle.hlo --output out
+        error: cycle.hlo: Syntax error when trying to parse the text as a HloModule:
+        was parsing 4:21: error: cannot parse as an instruction name or as a nested instruction:
+          a = f32[2] add(x, b)
+                            ^
+        was parsing 4:21: error: instruction does not exist: b
+          a = f32[2] add(x, b)
+                            ^
+        was parsing 4:21: error: expects opcode but sees: b, error: Unknown opcode: b
+          a = f32[2] add(x, b)
+                            ^
+        was parsing 4:21: error: expects ')' at the end of operands
+          a = f32[2] add(x, b)
+                            ^
+        $ dump huge.hlo --output out
+        error: huge.hlo: line 4: the constants up to here have 4000000000000 bytes, and a module holds 2 GiB
+        $ dump directory --output out
+        error: directory cannot be read: it is a directory
+        $ dump none/none --output out
+        error: none/none cannot be read: No such file or directory (os error 2)
+        $ dump huge --output out
+        error: huge cannot be read: 3221225472 bytes; at most 1073741824 are read
+    "#]].assert_eq(&transcript);
     // Types are compared where it matters: this can be looked at, and no more.
     let wrong = "HloModule m\nENTRY e {\n x = f32[2] parameter(0)\n ROOT y = f32[3] add(x, x)\n}\n";
     fs::write(directory.path().join("types.hlo"), wrong).unwrap();
@@ -434,7 +489,7 @@ fn files_that_are_no_hlo() {
     // A file that cannot be opened, unless the user may open everything.
     let path = directory.path().join("secret");
     fs::write(&path, "HloModule m").unwrap();
-    fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0)).unwrap();
+    fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o000)).unwrap();
     if fs::read(&path).is_err() {
         let (status, stderr) = fail(directory.path(), "dump secret");
         assert_eq!(status, 2);
@@ -549,7 +604,8 @@ fn help_reads_like_a_manual() {
 
         FILE is an HLO module from elsewhere: HLO text, as `lower(..).as_text('hlo')` of JAX gives it, or a
         protocol buffer, HloModuleProto or HloProto, binary or text, as --xla_dump_to leaves it. What it is
-        is told by its content. A name that is also that of a model is written ./gru.
+        is told by its content. A name that is also that of a model is written ./gru, and - is standard
+        input. XLA reads it in a process of its own: what it cannot cope with is an error like others.
 
         Usage: onetrace dump <MODEL|FILE> [OPTIONS]
 
@@ -595,9 +651,17 @@ fn help_reads_like_a_manual() {
                   Leave out of HLO and StableHLO where each instruction comes from
 
               --device <D>
-                  The device to compile for
+                  The device that runs the program [default: $ONETRACE_DEVICE, or else cpu]
 
-                  [default: cpu]
+                  cpu or cpu:N, gpu or gpu:N, cuda:N, the name of another PJRT plugin that is installed, or
+                  plugin:NAME=PATH or plugin:NAME=PATH:N for a plugin in a file. `onetrace devices` lists
+                  what there is. Another device never takes the place of one that cannot be used.
+
+              --xla-flag <NAME=VALUE>
+                  Set an option of XLA, such as xla_force_host_platform_device_count=4 for four CPU devices
+
+                  NAME is that of an option in the environment variable XLA_FLAGS, which this is stronger
+                  than. It can be given several times.
 
           -h, --help
                   Print help (see a summary with '-h')

@@ -278,7 +278,7 @@ fn wrong_arguments() {
         $ report --output /proc/none
         error: --output: /proc/none cannot be made: No such file or directory (os error 2)
         $ report --device quantum
-        error: --device: "quantum" is not a device that this build knows; known: cpu
+        error: --device: "quantum" is not a device: give cpu, cpu:N, gpu, gpu:N, cuda:N, the name of another plugin that is installed, or plugin:NAME=PATH or plugin:NAME=PATH:N with the path of a PJRT plugin
         $ report gru
         error: unexpected argument 'gru' found
     "#]].assert_eq(&transcript);
@@ -406,7 +406,7 @@ fn help_is_a_manual() {
                   How long the unrolled loop may take in all
 
                   It stops before the first T whose program is predicted to take longer than what is left,
-                  from the growth of those before it; 0 leaves it out. Scan goes on to N.
+                  by the growth of those before it; 0 leaves it out. Scan goes on to N.
 
                   [default: 60]
 

@@ -122,7 +122,9 @@ fn check_callee(instruction: &HloInstructionProto, called: &Seen) -> Result<(), 
         return Ok(());
     }
     let (opcode, found) = (&instruction.opcode, called.parameters);
-    Err(format!("a {opcode} calls a computation of {wanted} parameters here, but it has {found}"))
+    Err(format!(
+        "a {opcode} gives its computation {wanted} arguments, and that has {found} parameters"
+    ))
 }
 
 fn check_instruction(instruction: &HloInstructionProto) -> Result<(), String> {
@@ -143,7 +145,7 @@ fn check_instruction(instruction: &HloInstructionProto) -> Result<(), String> {
     };
     if let Some(wanted) = wanted.filter(|&n| n != callees) {
         let opcode = &instruction.opcode;
-        return Err(format!("a {opcode} calls {wanted} computations, but it has {callees}"));
+        return Err(format!("a {opcode} has {callees} computations to call instead of {wanted}"));
     }
     match (&instruction.literal, instruction.opcode.as_str()) {
         (Some(bytes), _) => {
@@ -183,7 +185,7 @@ fn check_shape(shape: &ShapeProto, depth: usize) -> Result<(), String> {
         return Err(format!("{shape} is larger than any memory"));
     }
     if rank > 0 && (shape.is_tuple() || shape.element_type == TOKEN) {
-        return Err(format!("{shape} has {rank} axes, but is no array"));
+        return Err(format!("{shape} has the axes of an array, but is none"));
     }
     if !shape.is_dynamic_dimension.is_empty() && shape.is_dynamic_dimension.len() != rank {
         return Err(format!("{shape} does not say of each axis whether it is dynamic"));
@@ -309,7 +311,10 @@ fn check_aliases(module: &HloModuleProto, entry: &HloComputationProto) -> Result
     let parameter = |number: i64, path: &[i64]| {
         let shape = usize::try_from(number).ok().and_then(|i| shapes.parameters.get(i));
         shape.and_then(|shape| part(shape, path)).map(|_| ()).ok_or_else(|| {
-            format!("computation {:?}: parameter {number} at {path:?} is donated, but missing", entry.name)
+            format!(
+                "computation {:?}: parameter {number} at {path:?} is donated, but missing",
+                entry.name
+            )
         })
     };
     for entry in module.input_output_alias.iter().flat_map(|aliases| &aliases.entries) {
@@ -332,8 +337,9 @@ fn check_schedule(module: &HloModuleProto) -> Result<(), String> {
     let by_id: HashMap<i64, &HloComputationProto> =
         module.computations.iter().map(|c| (c.id, c)).collect();
     for (id, sequence) in &schedule.sequences {
-        let computation =
-            by_id.get(id).ok_or_else(|| format!("the schedule names computation {id}, which is missing"))?;
+        let computation = by_id
+            .get(id)
+            .ok_or_else(|| format!("the schedule names computation {id}, which is missing"))?;
         let mut scheduled = sequence.instruction_ids.clone();
         let mut there: Vec<i64> = computation.instructions.iter().map(|i| i.id).collect();
         scheduled.sort_unstable();

@@ -29,7 +29,8 @@ pub(crate) fn is_dot(graph: &Graph, place: Place) -> bool {
 }
 
 fn is_convolution_call(instruction: &HloInstructionProto) -> bool {
-    instruction.opcode == "custom-call" && instruction.custom_call_target.starts_with("__cudnn$conv")
+    instruction.opcode == "custom-call"
+        && instruction.custom_call_target.starts_with("__cudnn$conv")
 }
 
 fn shape<'a>(graph: &Graph<'a>, place: Place, operand: usize) -> Option<&'a ShapeProto> {

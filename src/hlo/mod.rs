@@ -1,4 +1,20 @@
 //! HLO modules: what traced programs become, and what other programs left in files.
+//!
+//! A [`Module`] prints as HLO text, as StableHLO, as a protocol buffer and its text, as a graph and
+//! as a page; it has figures ([`Stats`]), and can be compiled and run ([`Program`]).
+//!
+//! ```
+//! use onetrace::prelude::*;
+//! let power = jit(|x: Tensor| fori_loop(0, 10, |_, x: Tensor| x.matmul(&x), x));
+//! let lowered = power.lower(Tensor::ones([4, 4], DType::F32))?;
+//! let stats = lowered.stats()?;
+//! assert_eq!(stats.while_loops[0].trip_count, Some(10));
+//! assert_eq!(stats.flops, 10 * 2 * 4 * 4 * 4);
+//! // The module that runs, after XLA's passes.
+//! let optimized = lowered.compile()?.optimized()?;
+//! assert_eq!(optimized.stats().flops, stats.flops);
+//! # Ok::<(), onetrace::Error>(())
+//! ```
 
 mod category;
 mod check;
@@ -6,8 +22,8 @@ mod dot;
 mod flops;
 mod graph;
 mod html;
-pub(crate) mod proto;
 mod program;
+pub(crate) mod proto;
 mod read;
 mod scan;
 mod shape;
@@ -287,10 +303,20 @@ fn numbered<T>(list: &[T], number: i32) -> Option<&T> {
     list.get(usize::try_from(number).ok()?.checked_sub(1)?)
 }
 
-/// The error of an operation on a module that is not what it should be. XLA's messages begin with
-/// the name of a status, which says less than the rest.
+/// The error of an operation on a module that is not what it should be. `what` is ours or XLA's, which
+/// begins with the name of a status and the place in XLA's sources: they say less than the rest.
 fn malformed(operation: &str, what: &str) -> Error {
-    let what = what.strip_prefix("INVALID_ARGUMENT: ").unwrap_or(what);
+    let mut what = what;
+    for status in ["INVALID_ARGUMENT: ", "INTERNAL: "] {
+        what = what.strip_prefix(status).unwrap_or(what);
+    }
+    if let Some((_, rest)) =
+        what.strip_prefix("RET_CHECK failure (").and_then(|w| w.split_once(") "))
+    {
+        what = rest;
+    }
+    what = what.strip_prefix("during context [Unknown]: ").unwrap_or(what);
+    let what = what.trim_end().replace(".\n\t, for instruction", ", for instruction");
     Error::new(ErrorKind::Hlo, format!("{operation}: {what}"))
 }
 

@@ -54,7 +54,8 @@ impl Program {
             ));
         }
         module.verify("compile")?;
-        let (parameters, results) = signature(module).map_err(|what| malformed("compile", &what))?;
+        let (parameters, results) =
+            signature(module).map_err(|what| malformed("compile", &what))?;
         let aliases = module.decoded().input_output_alias.iter();
         let donated = aliases.flat_map(|aliases| &aliases.entries);
         let mut donated: Vec<usize> =
@@ -72,8 +73,8 @@ impl Program {
     /// (`input_output_alias`) cannot be used afterwards.
     ///
     /// # Errors
-    /// If the types of the arguments are not those of the parameters; if one is traced; whatever
-    /// XLA reports.
+    /// If the types of the arguments are not those of the parameters; if one is traced, or tied to
+    /// another device; whatever XLA reports.
     #[track_caller]
     pub fn call(&self, arguments: &[impl Borrow<Tensor>]) -> Result<Vec<Tensor>> {
         let location = std::panic::Location::caller();
@@ -87,6 +88,13 @@ impl Program {
 
     /// The data of the arguments, if they have the types of the parameters.
     fn arrays<'a>(&self, arguments: &[&'a Tensor]) -> Result<Vec<&'a Arc<Array>>> {
+        if let Some(traced) = arguments.iter().find(|tensor| tensor.is_traced()) {
+            return Err(Error::argument(format!(
+                "a compiled program runs at once, but a traced tensor of type {} was given: call it \
+                 outside of what is traced",
+                traced.aval(),
+            )));
+        }
         let arrays = arguments.iter().map(|tensor| trace::concrete(tensor));
         let arrays: Vec<&Arc<Array>> = arrays.collect::<Result<_>>()?;
         let mut differences = String::new();
@@ -100,6 +108,9 @@ impl Program {
             }
         }
         if differences.is_empty() {
+            for (array, (_, name)) in arrays.iter().zip(&self.parameters) {
+                self.executable.check_device(array, "program", name)?;
+            }
             return Ok(arrays);
         }
         Err(Error::argument(format!(

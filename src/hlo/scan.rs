@@ -1,7 +1,7 @@
 //! What is refused in HLO text before XLA's parser reads it, which ends the process on some texts that
 //! are not well formed.
 //!
-//! Brackets too deep, constants too large, parameters that are not numbered from 0, tuples that
+//! Brackets too deep or without their match, constants too large, parameters that are not numbered from 0, tuples that
 //! are called arrays, tokens with axes, and reshapes to another number of elements. The scan knows of
 //! the grammar no more than that: strings, comments, brackets, and instructions of the form
 //! `name = type opcode(operands)` in the braces of a computation.
@@ -32,7 +32,9 @@ pub(super) struct Scanned<'a> {
 pub(super) fn scan(text: &str) -> Result<Scanned<'_>, String> {
     let bytes = text.as_bytes();
     let mut scanned = Scanned::default();
-    let (mut i, mut line, mut depth) = (0, 1, 0usize);
+    let (mut i, mut line) = (0, 1);
+    // What closes the brackets that are open, and the lines they are in.
+    let mut open: Vec<(u8, usize)> = Vec::new();
     // Behind the last line end or brace, and behind the last equals sign.
     let (mut start, mut right) = (0, 0);
     while i < bytes.len() {
@@ -43,6 +45,7 @@ pub(super) fn scan(text: &str) -> Result<Scanned<'_>, String> {
             b'/' if bytes[i..].starts_with(b"/*") => find(bytes, i + 2, b"*/") + 2,
             _ => i + 1,
         };
+        let depth = open.len();
         match bytes[i] {
             b'=' => right = i + 1,
             b'\n' | b';' => start = i + 1,
@@ -64,18 +67,34 @@ pub(super) fn scan(text: &str) -> Result<Scanned<'_>, String> {
             _ => (),
         }
         match bytes[i] {
-            b'(' | b'{' | b'[' => depth += 1,
-            b')' | b'}' | b']' => depth = depth.saturating_sub(1),
+            b'(' => open.push((b')', line)),
+            b'{' => open.push((b'}', line)),
+            b'[' => open.push((b']', line)),
+            found @ (b')' | b'}' | b']') => match open.pop() {
+                Some((wanted, _)) if wanted == found => (),
+                Some((wanted, from)) => {
+                    let (wanted, found) = (wanted as char, found as char);
+                    return Err(here(format!(
+                        "`{found}` stands where `{wanted}` is missing, for the bracket in line {from}"
+                    )));
+                }
+                None => return Err(here(format!("`{}` closes no bracket", found as char))),
+            },
             _ => (),
         }
-        if depth > MAX_NESTING {
+        if open.len() > MAX_NESTING {
             return Err(here(format!("brackets lie more than {MAX_NESTING} deep")));
         }
         let next = next.min(bytes.len());
         line += bytes[i..next].iter().filter(|&&b| b == b'\n').count();
         i = next;
     }
-    Ok(scanned)
+    match open.last() {
+        Some((wanted, from)) => {
+            Err(format!("`{}` is missing, for the bracket in line {from}", *wanted as char))
+        }
+        None => Ok(scanned),
+    }
 }
 
 impl<'a> Scanned<'a> {
@@ -121,6 +140,12 @@ impl<'a> Scanned<'a> {
     }
 
     fn constant(&mut self, ty: &str, operands: &str) -> Result<(), String> {
+        if ty.starts_with("opaque") || ty.starts_with("token") {
+            return Err(format!("there is no constant of type {ty}"));
+        }
+        if !ty.starts_with('(') && has_bad_layout(ty) {
+            return Err(format!("the layout of {ty} is no order of its axes"));
+        }
         self.leaves_out_constants |= operands.starts_with("{...})");
         let size = Size::of(ty).map_or(u64::MAX, |size| size.bytes);
         self.constant_bytes = self.constant_bytes.saturating_add(size);
@@ -142,6 +167,17 @@ impl<'a> Scanned<'a> {
             None => Ok(()),
         }
     }
+}
+
+/// Whether an array's type has a layout, `f32[8,128]{1,0}`, that does not have each axis once.
+fn has_bad_layout(ty: &str) -> bool {
+    let Some((sizes, layout)) = ty.split_once("]{") else { return false };
+    let rank = sizes.split_once('[').map_or(0, |(_, sizes)| sizes.split(',').count());
+    let end = layout.find([':', '}']).unwrap_or(layout.len());
+    let mut axes: Vec<Option<usize>> =
+        layout[..end].split(',').map(|axis| axis.trim().parse().ok()).collect();
+    axes.sort_unstable();
+    !layout[..end].trim().is_empty() && !axes.into_iter().eq((0..rank).map(Some))
 }
 
 /// The name of an instruction, which may be written with a percent sign.

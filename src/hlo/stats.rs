@@ -133,9 +133,8 @@ impl<'a> Walk<'a> {
         }
         let count = self.graph.computation(computation).instructions.len();
         let instructions = (0..count).map(|i| (computation, i));
-        let cost = instructions.fold(Cost::default(), |sum, place| {
-            sum.plus(self.instruction(place, depth))
-        });
+        let cost = instructions
+            .fold(Cost::default(), |sum, place| sum.plus(self.instruction(place, depth)));
         self.costs.insert(computation, cost);
         cost
     }

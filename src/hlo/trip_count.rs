@@ -55,7 +55,8 @@ impl Counter {
         let (direction, left, right, range) = values.comparison(condition)?;
         let body_root = graph.root(body)?;
         // The part of the state after one iteration.
-        let next = |values: &mut Values, part: i64| values.term(Cursor::new(body_root, &[part]), body);
+        let next =
+            |values: &mut Values, part: i64| values.term(Cursor::new(body_root, &[part]), body);
         let invariant = |values: &mut Values, term: Term| match term {
             Term::Constant(value) => Some(value),
             Term::Part(part, plus) => {
@@ -124,10 +125,7 @@ struct Values<'a> {
 
 impl Values<'_> {
     /// The root of a loop's condition: a comparison of two integers.
-    fn comparison(
-        &mut self,
-        condition: usize,
-    ) -> Option<(&'static str, Term, Term, (i128, i128))> {
+    fn comparison(&mut self, condition: usize) -> Option<(&'static str, Term, Term, (i128, i128))> {
         let mut cursor = Cursor::new(self.graph.root(condition)?, &[]);
         // The comparison may stand in a fusion or a call that is the root.
         while self.graph.instruction(cursor.place).opcode != "compare" {

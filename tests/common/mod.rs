@@ -5,6 +5,7 @@
 
 pub mod host;
 pub mod messages;
+pub mod wire;
 
 use std::path::Path;
 
