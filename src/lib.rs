@@ -106,6 +106,7 @@ mod ops;
 pub mod random;
 mod tensor;
 mod trace;
+mod transform;
 pub mod tree;
 mod xla_ext;
 

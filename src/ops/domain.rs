@@ -41,6 +41,21 @@ impl Domain {
     }
 }
 
+/// How the result of an element-wise operation follows one of its operands.
+#[derive(Clone, Copy)]
+pub(super) enum Slope<F> {
+    /// Not at all, but for jumps.
+    Zero,
+    /// As the operand goes.
+    One,
+    /// The other way.
+    Minus,
+    /// Linearly, for a given other operand: what becomes of a tangent.
+    Linear(fn(tangent: &Tensor, other: &Tensor) -> Tensor),
+    /// By this factor, which follows from the operands and the result.
+    Times(F),
+}
+
 /// An error if the dtype of the operand of `name` is not one of these.
 pub(super) fn require(name: &str, x: &Tensor, domain: Domain) -> Result<()> {
     if domain.contains(x.dtype()) {

@@ -13,7 +13,13 @@ use crate::ir::Func;
 use crate::ir::parse::Parser;
 use crate::ir::print::Printer;
 use crate::lower::Lowering;
+use crate::tensor::Tensor;
 use crate::trace::scope::library_scope;
+use crate::transform::batch::Batched;
+use crate::transform::jvp::Dual;
+use crate::transform::prune::PrunedOp;
+use crate::transform::split::SplitOp;
+use crate::transform::transpose::Input;
 use crate::tree::Tree;
 
 /// The rules of an operation.
@@ -26,9 +32,47 @@ pub(crate) trait Operation: Text {
     /// and `outputs` are the types it gave.
     fn lower(&self, cx: &Lowering, inputs: &[XlaOp], outputs: &[Aval]) -> Result<Vec<XlaOp>>;
 
+    /// Forward mode: the outputs, and the tangent of each, for tangents of the inputs. A tangent is
+    /// `None` where it is zero; there is one that is not.
+    fn jvp(&self, primals: &[Tensor], tangents: &[Option<Tensor>]) -> Result<Dual> {
+        let _ = (primals, tangents);
+        Err(crate::Error::ir(format!("{}: no jvp yet", self.name())))
+    }
+
+    /// Reverse mode, for the inputs in which the operation is linear: their cotangents, for those
+    /// of the outputs. A cotangent is `None` where it is zero; there is one that is not. What is
+    /// said of a known input is of no account.
+    fn transpose(
+        &self,
+        cotangents: &[Option<Tensor>],
+        inputs: &[Input],
+    ) -> Result<Vec<Option<Tensor>>> {
+        let _ = (cotangents, inputs);
+        Err(crate::Error::ir(format!("{}: no transpose yet", self.name())))
+    }
+
+    /// The outputs for each of `size` members of a batch, of which there are some in at least one
+    /// input.
+    fn batch(&self, size: usize, inputs: &[Batched]) -> Result<Vec<Batched>> {
+        let _ = (size, inputs);
+        Err(crate::Error::ir(format!("{}: no batch yet", self.name())))
+    }
+
     /// The functions the operation owns.
     fn regions(&self) -> Vec<&Func> {
         Vec::new()
+    }
+
+    /// The part that needs no unknown input and the part that is left; `None` if all of it is left.
+    fn split(&self, unknown: &[bool]) -> Result<Option<SplitOp>> {
+        let _ = unknown;
+        Ok(None)
+    }
+
+    /// What is left of the operation if only these outputs are used; `None` if all of it is.
+    fn prune(&self, used: &[bool]) -> Option<PrunedOp> {
+        let _ = used;
+        None
     }
 }
 
@@ -167,6 +211,7 @@ pub(crate) mod gather;
 pub(crate) mod iota;
 pub(crate) mod pad;
 pub(crate) mod reduce;
+mod rules;
 pub(crate) mod scan;
 pub(crate) mod select;
 pub(crate) mod slice;
