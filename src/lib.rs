@@ -89,6 +89,7 @@
 //! | [`lint`] | warnings of programs that are hardly what was meant |
 
 mod array;
+mod autodiff;
 pub mod aval;
 mod device;
 mod error;
@@ -108,8 +109,13 @@ mod tensor;
 mod trace;
 mod transform;
 pub mod tree;
+mod vmap;
 mod xla_ext;
 
+pub use autodiff::{
+    grad, grad_with_aux, hessian, hvp, jacfwd, jacrev, jvp, value_and_grad, value_and_grad_with_aux,
+    vjp,
+};
 pub use aval::{Aval, DType, Shape};
 pub use device::Device;
 pub use error::{Error, ErrorKind, Location, Result};
@@ -130,6 +136,7 @@ pub use ops::switch::{cond, switch};
 pub use ops::while_loop::{fori_loop, while_loop};
 pub use tensor::Tensor;
 pub use trace::scope::named_scope;
+pub use vmap::{BatchAxes, SAME, Vmap, vmap};
 
 /// The code in the README, which is tested as documentation.
 #[cfg(doctest)]
@@ -144,8 +151,9 @@ pub mod prelude {
     pub use crate::nn::RnnCell;
     pub use crate::tree::{self, Tree};
     pub use crate::{
-        DType, Device, Error, Result, Scan, Tensor, concatenate, cond, einsum, fori_loop, jit,
-        keepdims, map, nn, random, scan, select, stack, switch, while_loop,
+        DType, Device, Error, Result, Scan, Tensor, concatenate, cond, einsum, fori_loop, grad, jit,
+        jvp, keepdims, map, nn, random, scan, select, stack, switch, value_and_grad, vjp,
+        vmap, while_loop,
     };
     pub use onetrace_derive::Tree;
 }

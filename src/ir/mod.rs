@@ -284,6 +284,11 @@ impl FuncBuilder {
     }
 }
 
+/// The names of all operations, as printed.
+pub fn operation_names() -> Vec<&'static str> {
+    Op::names()
+}
+
 /// `name` with everything replaced that an identifier of the IR or of HLO cannot hold.
 pub(crate) fn identifier(name: &str) -> String {
     let allowed = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '.';

@@ -10,6 +10,9 @@ use crate::execute;
 use crate::ir::Func;
 use crate::lower::Lowering;
 use crate::tensor::Tensor;
+use crate::transform::batch::{Batched, batch_values};
+use crate::transform::jvp::{Dual, jvp_values};
+use crate::transform::transpose::{Input, transpose_values};
 use crate::trace::{self, Captures, Kind, record, scope};
 use crate::tree::{self, Tree};
 use crate::xla_ext::CompileFor;
@@ -30,6 +33,23 @@ impl Operation for Call {
     /// XLA inlines calls before anything else, and so do we.
     fn lower(&self, cx: &Lowering, inputs: &[XlaOp], _: &[Aval]) -> Result<Vec<XlaOp>> {
         cx.inline(&self.function, inputs)
+    }
+
+    fn jvp(&self, primals: &[Tensor], tangents: &[Option<Tensor>]) -> Result<Dual> {
+        let arguments = Dual { primals: primals.to_vec(), tangents: tangents.to_vec() };
+        jvp_values(&self.function, arguments)
+    }
+
+    fn transpose(
+        &self,
+        cotangents: &[Option<Tensor>],
+        inputs: &[Input],
+    ) -> Result<Vec<Option<Tensor>>> {
+        transpose_values(&self.function, inputs, cotangents.to_vec())
+    }
+
+    fn batch(&self, size: usize, inputs: &[Batched]) -> Result<Vec<Batched>> {
+        batch_values(&self.function, size, inputs.to_vec())
     }
 
     fn regions(&self) -> Vec<&Func> {
@@ -68,7 +88,10 @@ pub(crate) fn composite<A: Tree, R: Tree>(name: &str, inputs: A, f: impl FnOnce(
     let results = tree::check(&inputs).and(result).and_then(|(function, captures)| {
         let inputs = [captures, tree::leaves(&inputs)].concat();
         let arrays: Result<Vec<_>> = inputs.iter().map(trace::concrete).collect();
-        execute::run_function(function, &arrays?, CompileFor::Latency, &source)
+        // A loop may run for long. Anything else is soon done, and so should its compilation be.
+        let plain = function.equations().iter().all(|equation| equation.regions().is_empty());
+        let goal = if plain { CompileFor::Latency } else { CompileFor::Speed };
+        execute::run_function(function, &arrays?, goal, &source)
     });
     result_tree(results, &outcome.output)
 }

@@ -103,6 +103,10 @@ macro_rules! told_by_name {
         }
 
         impl $crate::ops::Text for $Name {
+            fn names() -> Vec<&'static str> {
+                table::ALL.iter().map(|def| def.name).collect()
+            }
+
             fn name(&self) -> &'static str {
                 self.0.name
             }

@@ -3,10 +3,11 @@
 use xla::XlaOp;
 
 use super::binary::Operand;
-use super::broadcast::{Broadcast, broadcast_shapes};
+use super::broadcast::{Broadcast, Reshape, broadcast_shapes};
 use super::dynamic_slice::{from_front, is_index, wide_index_dtype};
+use super::iota::index_dtype;
 use super::select::select;
-use super::{Operation, check_size, composed, inputs, resolve_axis};
+use super::{Operation, Text, check_size, composed, inputs, resolve_axis, rules};
 use crate::Tensor;
 use crate::aval::{Aval, DType, Shape};
 use crate::error::{Error, Result};
@@ -16,6 +17,9 @@ use crate::ir::print::{Attribute, Printer};
 use crate::lower::{Lowering, dims};
 use crate::ops::concatenate::concatenate;
 use crate::trace::{poison, record_one};
+use crate::transform::batch::Batched;
+use crate::transform::jvp::{Dual, or_zeros};
+use crate::transform::transpose::{Input, not_linear};
 
 operation! {
     /// One slice of the first operand, of size `slice_sizes`, for each vector along the last axis
@@ -77,6 +81,159 @@ impl Operation for Gather {
             &dims(&self.slice_sizes),
         )?])
     }
+
+    fn jvp(&self, primals: &[Tensor], tangents: &[Option<Tensor>]) -> Result<Dual> {
+        rules::linear_jvp(self, 1, primals, tangents)
+    }
+
+    /// What was taken somewhere is added there, after slices have been moved inside again.
+    fn transpose(&self, cts: &[Option<Tensor>], inputs: &[Input]) -> Result<Vec<Option<Tensor>>> {
+        let (x, indices) = (inputs[0].aval(), inputs[1].known(self.name())?);
+        let add = |ct: &Tensor| {
+            let limits = self.limits(x, indices.dtype());
+            let places = indices.maximum(0).minimum(limits);
+            let zeros = Tensor::zeros(&x.shape[..], x.dtype);
+            record_one(self.scatter(Combine::Add), &[&zeros, &places, ct])
+        };
+        // Nothing was taken if there is nothing to add.
+        Ok(vec![cts[0].as_ref().filter(|ct| ct.size() > 0).map(add), None])
+    }
+
+    fn batch(&self, size: usize, inputs: &[Batched]) -> Result<Vec<Batched>> {
+        let (x, indices) = (&inputs[0], &inputs[1]);
+        let (tensor, axis) = match (x.axis, indices.axis) {
+            (place, None) => self.from_each(size, place.unwrap_or(0), &x.tensor, &indices.tensor),
+            (None, Some(place)) => {
+                // The last axis is that of the index vectors.
+                let last = place + 1 == indices.tensor.rank();
+                let front = if last { indices.to_front_if_batched(size) } else { indices.clone() };
+                self.at_each(front.axis.unwrap_or(0), &x.tensor, &front.tensor)
+            }
+            (Some(_), Some(_)) => self.at_each_from_each(size, x, indices)?,
+        };
+        Ok(vec![Batched { tensor, axis: Some(axis) }])
+    }
+}
+
+impl Gather {
+    /// The scatter that puts slices where this takes them from.
+    fn scatter(&self, combine: Combine) -> Scatter {
+        Scatter {
+            combine,
+            window_axes: self.offset_axes.clone(),
+            inserted_axes: self.collapsed_axes.clone(),
+            scatter_axes: self.start_index_map.clone(),
+        }
+    }
+
+    /// The largest index, for each element of an index vector, from which on a slice still lies
+    /// inside of `x`. One that is too large for the dtype is no limit, and the largest there is.
+    fn limits(&self, x: &Aval, dtype: DType) -> Tensor {
+        let largest = match dtype {
+            DType::I32 => i32::MAX as usize,
+            DType::U32 => u32::MAX as usize,
+            _ => i64::MAX as usize,
+        };
+        let limit = |&axis: &usize| (x.shape[axis] - self.slice_sizes[axis]).min(largest) as i64;
+        let limits: Vec<i64> = self.start_index_map.iter().map(limit).collect();
+        Tensor::new(&limits, [limits.len()]).astype(dtype)
+    }
+
+    /// The same slices of each member, which stand along axis `place` of `x`: each slice becomes
+    /// that of all members.
+    fn from_each(
+        &self,
+        size: usize,
+        place: usize,
+        x: &Tensor,
+        indices: &Tensor,
+    ) -> (Tensor, usize) {
+        let Gather { mut offset_axes, mut slice_sizes, .. } = self.clone();
+        let before = (0..place).filter(|axis| !self.collapsed_axes.contains(axis)).count();
+        let to = if before == 0 { 0 } else { offset_axes[before - 1] + 1 };
+        offset_axes[before..].iter_mut().for_each(|axis| *axis += 1);
+        offset_axes.insert(before, to);
+        slice_sizes.insert(place, size);
+        let gather = Gather {
+            offset_axes,
+            collapsed_axes: rules::shifted(&self.collapsed_axes, place),
+            start_index_map: rules::shifted(&self.start_index_map, place),
+            slice_sizes,
+        };
+        (record_one(gather, &[x, indices]), to)
+    }
+
+    /// The slices that each member, along axis `place` of the indices, takes of one `x`: there are
+    /// just more of them.
+    fn at_each(&self, place: usize, x: &Tensor, indices: &Tensor) -> (Tensor, usize) {
+        let rank = self.offset_axes.len() + indices.rank() - 2;
+        let mut places = (0..rank).filter(|axis| !self.offset_axes.contains(axis));
+        let to = places.nth(place).unwrap_or(rank);
+        let offset_axes = rules::shifted(&self.offset_axes, to);
+        (record_one(Gather { offset_axes, ..self.clone() }, &[x, indices]), to)
+    }
+
+    /// The slices that each member takes of its own `x`: an index more says of which.
+    fn at_each_from_each(
+        &self,
+        size: usize,
+        x: &Batched,
+        indices: &Batched,
+    ) -> Result<(Tensor, usize)> {
+        if size == 0 {
+            let member = self.infer(&[&x.member(), &indices.member()])?.swap_remove(0);
+            return Ok((Tensor::zeros([&[0], &member.shape[..]].concat(), member.dtype), 0));
+        }
+        let gather = Gather {
+            offset_axes: rules::shifted(&self.offset_axes, 0),
+            collapsed_axes: with_front(&self.collapsed_axes),
+            start_index_map: with_front(&self.start_index_map),
+            slice_sizes: [&[1], &self.slice_sizes[..]].concat(),
+        };
+        let (x, indices) = (x.to_front(size), with_member(size, &indices.to_front(size)));
+        Ok((record_one(gather, &[&x, &indices]), 0))
+    }
+}
+
+/// Axes of a member where the members stand along axis 0, and that axis.
+fn with_front(axes: &[usize]) -> Vec<usize> {
+    [vec![0], rules::shifted(axes, 0)].concat()
+}
+
+/// The index vectors of `size` members, along the first axis, with the number of the member before
+/// the first element of each.
+fn with_member(size: usize, indices: &Tensor) -> Tensor {
+    let indices = indices.astype(wide_index_dtype(indices.dtype(), size));
+    let mut shape = indices.shape().to_vec();
+    shape[indices.rank() - 1] = 1;
+    let member = Tensor::broadcasted_iota(shape, 0, indices.dtype());
+    concatenate(&[member, indices], -1)
+}
+
+/// The elements of `x` at `positions` along `axis`, which are in range and of a dtype for indices
+/// that holds the [`widest`] axis. The other axes are those of `x`; those of size one stretch.
+#[track_caller]
+pub(super) fn along_axis(x: &Tensor, positions: &Tensor, axis: usize) -> Tensor {
+    let (shape, dtype) = (positions.shape(), positions.dtype());
+    // Along the other axes, an element stays where it is.
+    let place = |i: usize| match (i == axis, x.shape()[i]) {
+        (true, _) => positions.clone(),
+        (false, 1) => Tensor::zeros(shape, dtype),
+        (false, _) => Tensor::broadcasted_iota(shape, i as isize, dtype),
+    };
+    let places: Vec<Tensor> = (0..x.rank()).map(|i| place(i).expand_dims(-1)).collect();
+    let gather = Gather {
+        offset_axes: Vec::new(),
+        collapsed_axes: (0..x.rank()).collect(),
+        start_index_map: (0..x.rank()).collect(),
+        slice_sizes: vec![1; x.rank()],
+    };
+    record_one(gather, &[x, &concatenate(&places, -1)])
+}
+
+/// The size of the widest axis.
+pub(super) fn widest(x: &Aval) -> usize {
+    x.shape.iter().copied().max().unwrap_or(0)
 }
 
 /// How a scatter joins an update with the element that is there.
@@ -186,6 +343,147 @@ impl Operation for Scatter {
             &dims(&self.scatter_axes),
             index_vector_axis,
         )?])
+    }
+
+    fn jvp(&self, primals: &[Tensor], tangents: &[Option<Tensor>]) -> Result<Dual> {
+        let [x, indices, updates] = [0, 1, 2].map(|i| &primals[i]);
+        // Nothing is changed, or there is nothing to change.
+        if x.size() == 0 || updates.size() == 0 {
+            return Ok(Dual::one(x.clone(), tangents[0].clone()));
+        }
+        match self.combine {
+            Combine::Add => {
+                let y = rules::apply_one(self, primals);
+                let t = self.add(x.aval(), tangents[0].clone(), indices, tangents[2].clone());
+                Ok(Dual::one(y, t))
+            }
+            Combine::Max | Combine::Min => Ok(self.extreme_jvp(primals, tangents)),
+            Combine::Replace => Ok(self.replace_jvp(primals, tangents)),
+        }
+    }
+
+    /// Of a scatter that adds; updates that were left out have no part.
+    fn transpose(&self, cts: &[Option<Tensor>], inputs: &[Input]) -> Result<Vec<Option<Tensor>>> {
+        let (x, updates) = (inputs[0].aval(), inputs[2].aval());
+        let indices = inputs[1].known(self.name())?;
+        if self.combine != Combine::Add {
+            return Err(not_linear(&format!("scatter_{}", self.combine.name())));
+        }
+        let taken = |ct: &Tensor| {
+            let gather = self.gather(x, updates);
+            let limits = gather.limits(x, indices.dtype());
+            let inside = (indices.ge(0) & indices.le(limits)).all(-1);
+            let inside = self.spread(&inside, updates);
+            select(&inside, record_one(gather, &[ct, indices]), 0)
+        };
+        let wanted = inputs[2].is_linear() && x.size() > 0 && updates.size() > 0;
+        let of_updates = cts[0].as_ref().filter(|_| wanted).map(taken);
+        Ok(vec![cts[0].clone().filter(|_| inputs[0].is_linear()), None, of_updates])
+    }
+
+    fn batch(&self, size: usize, inputs: &[Batched]) -> Result<Vec<Batched>> {
+        let [x, indices, updates] = [0, 1, 2].map(|i| &inputs[i]);
+        let (x, updates) = (x.to_front(size), updates.to_front(size));
+        let Scatter { combine, window_axes, inserted_axes, scatter_axes } = self;
+        let (scatter, indices) = if indices.is_batched() {
+            // An index more says which member is changed.
+            let scatter = Scatter {
+                combine: *combine,
+                window_axes: rules::shifted(window_axes, 0),
+                inserted_axes: with_front(inserted_axes),
+                scatter_axes: with_front(scatter_axes),
+            };
+            (scatter, with_member(size, &indices.to_front(size)))
+        } else {
+            // Each update becomes that of all members.
+            let scatter = Scatter {
+                combine: *combine,
+                window_axes: with_front(window_axes),
+                inserted_axes: rules::shifted(inserted_axes, 0),
+                scatter_axes: rules::shifted(scatter_axes, 0),
+            };
+            (scatter, indices.tensor.clone())
+        };
+        Ok(vec![Batched::stacked(record_one(scatter, &[&x, &indices, &updates]))])
+    }
+}
+
+impl Scatter {
+    /// The gather that takes slices from where this puts them.
+    fn gather(&self, x: &Aval, updates: &Aval) -> Gather {
+        let mut window = self.window_axes.iter().map(|&axis| updates.shape[axis]);
+        let inserted = |axis| self.inserted_axes.contains(&axis);
+        let size = |axis| if inserted(axis) { Some(1) } else { window.next() };
+        Gather {
+            offset_axes: self.window_axes.clone(),
+            collapsed_axes: self.inserted_axes.clone(),
+            start_index_map: self.scatter_axes.clone(),
+            slice_sizes: (0..x.rank()).filter_map(size).collect(),
+        }
+    }
+
+    /// A value for each index vector, repeated for all elements of its update.
+    fn spread(&self, value: &Tensor, updates: &Aval) -> Tensor {
+        let axes = (0..updates.rank()).filter(|axis| !self.window_axes.contains(axis)).collect();
+        record_one(Broadcast { shape: updates.shape.clone(), axes }, &[value])
+    }
+
+    /// `x` with the updates added to it, where each may be zero.
+    fn add(
+        &self,
+        aval: &Aval,
+        x: Option<Tensor>,
+        indices: &Tensor,
+        updates: Option<Tensor>,
+    ) -> Option<Tensor> {
+        let Some(updates) = updates else { return x };
+        let add = Scatter { combine: Combine::Add, ..self.clone() };
+        Some(record_one(add, &[&or_zeros(x, aval), indices, &updates]))
+    }
+
+    /// Of the elements and updates that are the largest or smallest ones at a place, each has an
+    /// equal share in the tangent there, as in JAX.
+    fn extreme_jvp(&self, primals: &[Tensor], tangents: &[Option<Tensor>]) -> Dual {
+        let [x, indices, updates] = [0, 1, 2].map(|i| &primals[i]);
+        let y = rules::apply_one(self, primals);
+        let there = record_one(self.gather(x.aval(), updates.aval()), &[&y, indices]);
+        // NaN stays where it is, too.
+        let stands = |x: &Tensor, y: &Tensor| (x.eq(y) | x.is_nan()).astype(x.dtype());
+        let (old, new) = (stands(x, &y), stands(updates, &there));
+        let part = |t: &Option<Tensor>, stands: &Tensor| t.as_ref().map(|t| t * stands);
+        let (t_x, t_updates) = (part(&tangents[0], &old), part(&tangents[2], &new));
+        let sum = self.add(x.aval(), t_x, indices, t_updates);
+        let count = self.add(x.aval(), Some(old), indices, Some(new));
+        let tangent = sum.zip(count).map(|(sum, count)| sum / count);
+        Dual::one(y, tangent)
+    }
+
+    /// Where several updates fall on one place it is not said which one stays. So that the value and
+    /// the tangent are of the same one, the updates are numbered and the numbers scattered, as JAX
+    /// does it; of what the others would have put there, zeros are added.
+    fn replace_jvp(&self, primals: &[Tensor], tangents: &[Option<Tensor>]) -> Dual {
+        let [x, indices, updates] = [0, 1, 2].map(|i| &primals[i]);
+        let batch = &indices.shape()[..indices.rank() - 1];
+        let count: usize = batch.iter().product();
+        let dtype = index_dtype(count);
+        let numbers = Tensor::arange(count, dtype) + 1;
+        let numbers = record_one(Reshape { shape: batch.to_vec() }, &[&numbers]);
+        let numbers = self.spread(&numbers, updates.aval());
+        let unchanged = Tensor::zeros(x.shape(), dtype);
+        let stays = record_one(self.clone(), &[&unchanged, indices, &numbers]);
+        let kept = stays.eq(0);
+        let old = |x: &Tensor| select(&kept, x, 0);
+        let t_x = tangents[0].as_ref().map(old);
+        if count == 1 {
+            let t = self.add(x.aval(), t_x, indices, tangents[2].clone());
+            return Dual::one(rules::apply_one(self, primals), t);
+        }
+        let there = record_one(self.gather(x.aval(), updates.aval()), &[&stays, indices]);
+        let stands = there.eq(&numbers);
+        let new = |updates: &Tensor| select(&stands, updates, 0);
+        let y = self.add(x.aval(), Some(old(x)), indices, Some(new(updates)));
+        let t = self.add(x.aval(), t_x, indices, tangents[2].as_ref().map(new));
+        Dual { primals: y.into_iter().collect(), tangents: vec![t] }
     }
 }
 
@@ -304,23 +602,9 @@ impl Tensor {
             if shape.contains(&0) {
                 return Tensor::zeros(shape, x.dtype());
             }
-            let widest = x.shape().iter().copied().max().unwrap_or(0);
-            let dtype = wide_index_dtype(indices.dtype(), widest);
-            let chosen = from_front(&indices.astype(dtype), size).broadcast_to(&shape);
-            // Along the other axes, an element stays where it is; those of size one stretch.
-            let place = |i: usize| match (i == axis, x.shape()[i]) {
-                (true, _) => chosen.clone(),
-                (false, 1) => Tensor::zeros(shape.clone(), dtype),
-                (false, _) => Tensor::broadcasted_iota(shape.clone(), i as isize, dtype),
-            };
-            let places: Vec<Tensor> = (0..x.rank()).map(|i| place(i).expand_dims(-1)).collect();
-            let gather = Gather {
-                offset_axes: Vec::new(),
-                collapsed_axes: (0..x.rank()).collect(),
-                start_index_map: (0..x.rank()).collect(),
-                slice_sizes: vec![1; x.rank()],
-            };
-            let taken = record_one(gather, &[&x, &concatenate(&places, -1)]);
+            let indices = indices.astype(wide_index_dtype(indices.dtype(), widest(x.aval())));
+            let chosen = from_front(&indices, size).broadcast_to(&shape);
+            let taken = along_axis(&x, &chosen, axis);
             select(&in_range(&chosen, size), taken, fill_value(x.dtype()))
         })
     }

@@ -78,6 +78,11 @@ pub(crate) trait Operation: Text {
 
 /// The text form of an operation: its name and attributes. [`operation!`] writes it for a struct.
 pub(crate) trait Text {
+    /// The names of all operations of this type.
+    fn names() -> Vec<&'static str>
+    where
+        Self: Sized;
+
     fn name(&self) -> &'static str;
 
     fn print_attributes(&self, printer: &mut Printer);
@@ -104,6 +109,10 @@ macro_rules! operation {
         }
 
         impl $crate::ops::Text for $Name {
+            fn names() -> Vec<&'static str> {
+                vec![$name]
+            }
+
             fn name(&self) -> &'static str {
                 $name
             }
@@ -157,6 +166,11 @@ macro_rules! operations {
                 match self {
                     $(Op::$Name(op) => op),*
                 }
+            }
+
+            /// The names of all operations.
+            pub fn names() -> Vec<&'static str> {
+                [$(<$module::$Name as Text>::names()),*].concat()
             }
 
             /// The operation called `name`, with its attributes.

@@ -118,19 +118,24 @@ pub(crate) fn positions(flags: &[bool]) -> Vec<usize> {
     (0..flags.len()).filter(|&i| flags[i]).collect()
 }
 
-/// The least set of carried values, with `start`, that `step` maps to a part of itself: what holds
-/// for values that a loop carries, whichever step it is.
-pub(crate) fn fixpoint(
+/// Makes something of flags that say what holds of the values a loop carries, until it holds of them
+/// before and after a step alike: `make` gives what it made and the flags after a step, among which
+/// are those before.
+pub(crate) fn fixpoint<T>(
     start: Vec<bool>,
-    mut step: impl FnMut(&[bool]) -> Result<Vec<bool>>,
-) -> Result<Vec<bool>> {
+    mut make: impl FnMut(&[bool]) -> Result<(T, Vec<bool>)>,
+) -> Result<(T, Vec<bool>)> {
     let mut flags = start;
     loop {
-        let next = step(&flags)?;
-        let joined: Vec<bool> = flags.iter().zip(next).map(|(a, b)| *a || b).collect();
-        if joined == flags {
-            return Ok(flags);
+        let (made, after) = make(&flags)?;
+        if after == flags {
+            return Ok((made, flags));
         }
-        flags = joined;
+        flags = after;
     }
+}
+
+/// How many flags are set.
+pub(crate) fn count(flags: &[bool]) -> usize {
+    flags.iter().filter(|flag| **flag).count()
 }

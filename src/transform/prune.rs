@@ -1,14 +1,14 @@
 //! Dead code: equations and parameters that no result needs go.
 
-use super::{flagged, positions};
+use super::flagged;
 use crate::ir::{Equation, Func, FuncBuilder, Param, Value};
 use crate::ops::Op;
 
 /// A function without what nobody uses.
 pub(crate) struct Pruned {
-    /// Its parameters are the needed ones, and its results the used ones.
+    /// Its parameters are those needed or kept, and its results the used ones.
     pub func: Func,
-    /// Which parameters are needed.
+    /// Which parameters it has.
     pub params: Vec<bool>,
 }
 
@@ -21,9 +21,11 @@ pub(crate) struct PrunedOp {
     pub outputs: Vec<bool>,
 }
 
-/// What of `func` is needed for the results that are `used`.
-pub(crate) fn prune(func: &Func, used: &[bool]) -> Pruned {
+/// What of `func` is needed for the results that are `used`. The parameters that `keep` names stay
+/// in any case.
+pub(crate) fn prune(func: &Func, used: &[bool], keep: &[bool]) -> Pruned {
     let mut live = vec![false; func.value_count()];
+    func.params().zip(keep).for_each(|((value, _), &keep)| live[value.index()] = keep);
     let mark = |live: &mut Vec<bool>, values: &[Value]| {
         values.iter().for_each(|value| live[value.index()] = true);
     };
@@ -75,25 +77,23 @@ pub(crate) fn prune(func: &Func, used: &[bool]) -> Pruned {
     Pruned { func: builder.finish(func.name(), new_params, results), params }
 }
 
-/// What is left of a region whose first `carried` results are carried to its parameters behind the
-/// first `constants` ones, if the results `used` are needed: a carry that is only carried goes.
-/// Gives the results to keep and the pruned region.
+/// What is left of the body of a loop whose first `carried` results are carried to its parameters
+/// behind the first `constants` ones, if the results `used` are needed: what is only carried goes.
+/// Gives the results that stay, too.
 pub(crate) fn prune_loop(
     body: &Func,
     constants: usize,
     carried: usize,
     used: &[bool],
-) -> (Vec<bool>, Pruned) {
-    let mut keep = used.to_vec();
+) -> (Pruned, Vec<bool>) {
+    let mut stay = used.to_vec();
     loop {
-        let pruned = prune(body, &keep);
-        let grown: Vec<usize> = positions(&pruned.params[constants..constants + carried])
-            .into_iter()
-            .filter(|&i| !keep[i])
-            .collect();
-        if grown.is_empty() {
-            return (keep, pruned);
+        let keep = [&vec![false; constants], &stay[..carried]].concat();
+        let pruned = prune(body, &stay, &keep);
+        let carry = &pruned.params[constants..constants + carried];
+        if carry == &stay[..carried] {
+            return (pruned, stay);
         }
-        grown.into_iter().for_each(|i| keep[i] = true);
+        stay[..carried].copy_from_slice(carry);
     }
 }

@@ -4,7 +4,7 @@
 //! What the second part needs of the first are the *residuals*. What depends on no parameter at all
 //! is in both parts where it is needed, so that constants are not residuals.
 
-use super::{Env, flagged, positions};
+use super::{Env, flagged};
 use crate::aval::Aval;
 use crate::error::Result;
 use crate::ir::{Equation, Func, FuncBuilder, Param, Value};
@@ -24,12 +24,13 @@ pub(crate) struct Split {
 
 /// An operation in two parts.
 pub(crate) struct SplitOp {
-    /// Takes the known inputs; gives the known outputs, and then residuals of these types.
+    /// Takes some of the known inputs; gives the known outputs, and then residuals of these types.
     pub known: Op,
+    pub known_inputs: Vec<bool>,
+    pub known_outputs: Vec<bool>,
     pub residuals: Vec<Aval>,
-    /// Gives the unknown outputs.
+    /// What is left, what it takes, and which outputs it gives: all that are not known, at least.
     pub unknown: Op,
-    /// What the unknown part takes.
     pub unknown_inputs: Vec<From>,
     pub unknown_outputs: Vec<bool>,
 }
@@ -131,7 +132,8 @@ impl Splitter<'_> {
         let unknown: Vec<bool> =
             equation.inputs().iter().map(|&v| self.in_known.find(v).is_none()).collect();
         if !unknown.contains(&true) {
-            let outputs = self.emit_known(equation.op.clone(), equation, self.avals(equation));
+            let op = equation.op.clone();
+            let outputs = self.emit_known(op, equation.inputs(), equation, self.avals(equation));
             self.in_known.set_all(equation.outputs(), outputs);
             return Ok(());
         }
@@ -146,10 +148,15 @@ impl Splitter<'_> {
         equation.outputs().iter().map(|&value| self.func.aval(value).clone()).collect()
     }
 
-    /// An operation of the known part, on those inputs of the equation that are known.
-    fn emit_known(&mut self, op: Op, equation: &Equation, outputs: Vec<Aval>) -> Vec<Value> {
-        let inputs = equation.inputs().iter();
-        let inputs = inputs.filter_map(|&value| self.in_known.find(value).copied()).collect();
+    /// An operation of the known part, on known values, that stands for the equation.
+    fn emit_known(
+        &mut self,
+        op: Op,
+        inputs: &[Value],
+        equation: &Equation,
+        outputs: Vec<Aval>,
+    ) -> Vec<Value> {
+        let inputs = self.in_known.get_all(inputs);
         self.known.equation(op, inputs, outputs, equation.source().clone())
     }
 
@@ -163,12 +170,12 @@ impl Splitter<'_> {
     }
 
     fn emit_split(&mut self, equation: &Equation, split: SplitOp) {
-        let is_known: Vec<bool> = split.unknown_outputs.iter().map(|u| !u).collect();
-        let known_outputs = flagged(equation.outputs(), &is_known);
+        let known_outputs = flagged(equation.outputs(), &split.known_outputs);
         let mut avals: Vec<Aval> =
             known_outputs.iter().map(|&value| self.func.aval(value).clone()).collect();
         avals.extend(split.residuals.iter().cloned());
-        let made = self.emit_known(split.known, equation, avals);
+        let inputs = flagged(equation.inputs(), &split.known_inputs);
+        let made = self.emit_known(split.known, &inputs, equation, avals);
         let (outputs, residuals) = made.split_at(known_outputs.len());
         self.in_known.set_all(&known_outputs, outputs.iter().copied());
         let residuals = residuals.iter().zip(split.residuals);
@@ -181,8 +188,7 @@ impl Splitter<'_> {
             From::Residual(i) => residuals[i],
         });
         let inputs = inputs.collect();
-        let unknown_outputs: Vec<usize> = positions(&split.unknown_outputs);
-        let outputs: Vec<Value> = unknown_outputs.iter().map(|&i| equation.outputs()[i]).collect();
+        let outputs = flagged(equation.outputs(), &split.unknown_outputs);
         let avals = outputs.iter().map(|&value| self.func.aval(value).clone()).collect();
         let source = equation.source().clone();
         let made = self.unknown.equation(split.unknown, inputs, avals, source);

@@ -2,13 +2,22 @@
 
 use xla::{XlaComputation, XlaOp};
 
+mod transform;
+
 use super::Operation;
 use super::control::{Pure, check_carry, prefixed, record_tree, retyped, trace_region};
 use crate::aval::{Aval, DType};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ir::Func;
 use crate::lower::{Lowering, dims, element_type, untuple};
+use crate::tensor::Tensor;
 use crate::trace::{Kind, poison};
+use crate::transform::batch::Batched;
+use crate::transform::count;
+use crate::transform::jvp::Dual;
+use crate::transform::prune::{PrunedOp, prune_loop};
+use crate::transform::split::SplitOp;
+use crate::transform::transpose::Input;
 use crate::tree::{self, Path, Tree};
 
 operation! {
@@ -103,8 +112,36 @@ impl Operation for ScanOp {
         Ok([&state[carry], &state[inputs.len()..]].concat())
     }
 
+    fn jvp(&self, primals: &[Tensor], tangents: &[Option<Tensor>]) -> Result<Dual> {
+        self.forward(primals, tangents)
+    }
+
+    fn transpose(
+        &self,
+        cotangents: &[Option<Tensor>],
+        inputs: &[Input],
+    ) -> Result<Vec<Option<Tensor>>> {
+        self.backward(cotangents, inputs)
+    }
+
+    fn batch(&self, size: usize, inputs: &[Batched]) -> Result<Vec<Batched>> {
+        self.batched(size, inputs)
+    }
+
     fn regions(&self) -> Vec<&Func> {
         vec![&self.body]
+    }
+
+    fn split(&self, unknown: &[bool]) -> Result<Option<SplitOp>> {
+        self.partial(unknown).map(Some)
+    }
+
+    fn prune(&self, used: &[bool]) -> Option<PrunedOp> {
+        let (pruned, outputs) = prune_loop(&self.body, self.constants, self.carry, used);
+        let constants = count(&pruned.params[..self.constants]);
+        let carry = count(&outputs[..self.carry]);
+        let op = ScanOp { constants, carry, body: pruned.func, ..*self };
+        Some(PrunedOp { op: op.into(), inputs: pruned.params, outputs })
     }
 }
 

@@ -1,0 +1,279 @@
+//! The laws of the transformations, for a function of tensors:
+//!
+//! 1. `jvp` is what finite differences say;
+//! 2. ⟨J v, w⟩ = ⟨v, Jᵀ w⟩: `vjp` is the transpose of `jvp`;
+//! 3. both hold for the function `x -> Jᵀ(x) w`, too;
+//! 4. `vmap` is a loop over the members, whichever arguments have a batch axis and wherever it is;
+//! 5. what the transformations record prints and parses back.
+
+use std::collections::BTreeSet;
+
+use onetrace::ir::{Func, parse, print};
+use onetrace::prelude::*;
+use onetrace::tree::leaves;
+use onetrace::{Aval, Lowered};
+
+use super::{Tolerance, difference, numbers, ramp_bits};
+
+/// The members of a batch.
+const MEMBERS: usize = 3;
+
+/// The step of finite differences: their error is about its square, and rounding divided by it.
+const STEP: f64 = 1e-5;
+
+/// Finite differences against the derivative.
+const NEAR: Tolerance = Tolerance { relative: 1e-6, absolute: 1e-6 };
+
+/// The same number, computed in another order.
+const CLOSE: Tolerance = Tolerance { relative: 1e-10, absolute: 1e-11 };
+
+/// The values of an argument.
+#[derive(Clone, Debug)]
+enum Values {
+    /// Numbers between two limits, all different.
+    Reals(f64, f64),
+    /// Whole numbers from the first up to, but not with, the second.
+    Ints(i64, i64),
+    Bools,
+}
+
+/// An argument: by the floating ones, a function is differentiated.
+#[derive(Clone, Debug)]
+pub struct Argument {
+    aval: Aval,
+    values: Values,
+}
+
+/// Numbers in [-1, 1).
+pub fn real(shape: &[usize]) -> Argument {
+    Argument { aval: Aval::new(DType::F64, shape), values: Values::Reals(-1.0, 1.0) }
+}
+
+/// Whole numbers from the first up to, but not with, the second.
+pub fn ints(shape: &[usize], from: i64, to: i64) -> Argument {
+    Argument { aval: Aval::new(DType::I32, shape), values: Values::Ints(from, to) }
+}
+
+pub fn bools(shape: &[usize]) -> Argument {
+    Argument { aval: Aval::new(DType::Bool, shape), values: Values::Bools }
+}
+
+impl Argument {
+    /// Between these limits.
+    pub fn within(mut self, low: f64, high: f64) -> Argument {
+        self.values = Values::Reals(low, high);
+        self
+    }
+
+    /// Only this many different numbers, the first ones from zero, so that many are equal.
+    pub fn tied(mut self, numbers: i64) -> Argument {
+        self.values = Values::Ints(0, numbers);
+        self
+    }
+
+    pub fn dtype(mut self, dtype: DType) -> Argument {
+        self.aval.dtype = dtype;
+        self
+    }
+
+    fn tensor(&self, shape: &[usize], salt: u32) -> Tensor {
+        let values = ramp_bits(shape, salt).into_iter().map(|bits| {
+            let unit = (f64::from(bits) + 0.5) / 2f64.powi(32);
+            match self.values {
+                Values::Reals(low, high) => low + unit * (high - low),
+                Values::Ints(from, to) => (from as f64 + unit * (to - from) as f64).floor(),
+                Values::Bools => f64::from(u8::from(unit < 0.5)),
+            }
+        });
+        let wide = Tensor::new(&values.collect::<Vec<f64>>(), shape);
+        wide.astype(self.aval.dtype)
+    }
+
+    /// A value.
+    fn one(&self, salt: u32) -> Tensor {
+        self.tensor(&self.aval.shape, salt)
+    }
+
+    /// Values along a new first axis.
+    fn many(&self, salt: u32) -> Tensor {
+        self.tensor(&[&[MEMBERS], &self.aval.shape[..]].concat(), salt)
+    }
+}
+
+type Function = Box<dyn Fn(&[Tensor]) -> Vec<Tensor> + Send + Sync>;
+
+/// A function for which the laws are to hold, with its arguments.
+pub struct Case {
+    pub name: String,
+    arguments: Vec<Argument>,
+    f: Function,
+    smooth: bool,
+    reverse: bool,
+    /// How far the inner products of law 2 may differ.
+    precision: f64,
+}
+
+impl Case {
+    pub fn new<R: Tree>(
+        name: &str,
+        arguments: Vec<Argument>,
+        f: impl Fn(&[Tensor]) -> R + Send + Sync + 'static,
+    ) -> Case {
+        let f = Box::new(move |x: &[Tensor]| leaves(&f(x)));
+        Case { name: name.to_owned(), arguments, f, smooth: true, reverse: true, precision: 1e-10 }
+    }
+
+    /// The arguments are where the function has a kink: finite differences say nothing there.
+    pub fn at_a_kink(mut self) -> Case {
+        self.smooth = false;
+        self
+    }
+
+    /// The function rounds to `f32`: finite differences say nothing, and little is exact.
+    pub fn rounded(mut self) -> Case {
+        self.precision = 1e-6;
+        self.at_a_kink()
+    }
+
+    /// There is no reverse mode, as in JAX.
+    pub fn forward_only(mut self) -> Case {
+        self.reverse = false;
+        self
+    }
+
+    /// The names of the operations that the function is made of.
+    pub fn operations(&self) -> BTreeSet<&'static str> {
+        let traced = jit(|x: Vec<Tensor>| (self.f)(&x)).trace(self.values(1)).unwrap();
+        let mut names = BTreeSet::new();
+        collect(traced.func(), &mut names);
+        names
+    }
+
+    fn values(&self, salt: u32) -> Vec<Tensor> {
+        (salt..).zip(&self.arguments).map(|(salt, argument)| argument.one(salt)).collect()
+    }
+
+    /// Checks all laws.
+    pub fn check(&self) {
+        self.check_derivatives();
+        // BATCHES
+    }
+
+    fn check_derivatives(&self) {
+        let x = self.values(1);
+        let is_float: Vec<bool> = x.iter().map(|x| x.dtype().is_float()).collect();
+        let floats: Vec<Tensor> = x.iter().filter(|x| x.dtype().is_float()).cloned().collect();
+        if floats.is_empty() {
+            return;
+        }
+        // What is no float is held fixed.
+        let f = |floats: Vec<Tensor>| {
+            let mut floats = floats.into_iter();
+            let pairs = x.iter().zip(&is_float);
+            let x = pairs.map(|(x, float)| if *float { floats.next().unwrap() } else { x.clone() });
+            (self.f)(&x.collect::<Vec<_>>())
+        };
+        self.check_derivative(&self.name, &f, &floats, 20);
+        if self.reverse {
+            let w = like(&outputs(&f, &floats), 40);
+            let backwards = |x: Vec<Tensor>| vjp(&f, x).1(w.clone());
+            self.check_derivative(&format!("{}, reversed", self.name), &backwards, &floats, 60);
+        }
+    }
+
+    /// Laws 1 and 2 for `f` at `x`.
+    fn check_derivative(
+        &self,
+        what: &str,
+        f: &impl Fn(Vec<Tensor>) -> Vec<Tensor>,
+        x: &[Tensor],
+        salt: u32,
+    ) {
+        let results = outputs(f, x);
+        let v = like(&x.iter().map(|x| x.aval().clone()).collect::<Vec<_>>(), salt);
+        let w = like(&results, salt + 10);
+        let program = |(x, v, w): (Vec<Tensor>, Vec<Tensor>, Vec<Tensor>)| {
+            let (y, t) = jvp(f, x.clone(), v.clone());
+            let backwards = self.reverse.then(|| {
+                let (z, pullback) = vjp(f, x.clone());
+                (z, pullback(w))
+            });
+            let moved = |h: f64| f(x.iter().zip(&v).map(|(x, v)| x + v * h).collect());
+            ((f(x.clone()), y, t), backwards, (moved(STEP), moved(-STEP)))
+        };
+        let arguments = (x.to_vec(), v.clone(), w.clone());
+        let lowered = must(what, jit(program).lower(&arguments));
+        check_text(what, &lowered);
+        let compiled = must(what, lowered.compile());
+        let ((y, same, t), backwards, (plus, minus)) = must(what, compiled.call(&arguments));
+        for (i, y) in y.iter().enumerate() {
+            close(&format!("{what}: result {i} under jvp"), &same[i], y, CLOSE);
+            assert_eq!(t[i].aval(), y.aval(), "{what}: the type of tangent {i}");
+            if !y.dtype().is_float() {
+                assert!(numbers(&t[i]).iter().all(|&t| t == 0.0), "{what}: tangent {i}");
+            } else if self.smooth {
+                let slope = (&plus[i] - &minus[i]) / (2.0 * STEP);
+                close(&format!("{what}: jvp, result {i}"), &t[i], &slope, NEAR);
+            }
+        }
+        if let Some((z, back)) = backwards {
+            for (i, y) in y.iter().enumerate() {
+                close(&format!("{what}: result {i} under vjp"), &z[i], y, CLOSE);
+            }
+            for (back, x) in back.iter().zip(x) {
+                assert_eq!(back.aval(), x.aval(), "{what}: the type of a cotangent");
+            }
+            let (forwards, backwards) = (product(&t, &w), product(&v, &back));
+            let close = (forwards - backwards).abs() <= self.precision * (1.0 + forwards.abs());
+            assert!(close, "{what}: <J v, w> = {forwards}, but <v, J' w> = {backwards}");
+        }
+    }
+}
+
+/// The types of what `f` gives.
+fn outputs(f: &impl Fn(Vec<Tensor>) -> Vec<Tensor>, x: &[Tensor]) -> Vec<Aval> {
+    let traced = jit(f).trace(x.to_vec()).unwrap();
+    traced.func().result_avals()
+}
+
+/// Tensors of these types: numbers in [-1, 1), and zeros where they are no floats.
+fn like(avals: &[Aval], salt: u32) -> Vec<Tensor> {
+    let tensor = |(salt, aval): (u32, &Aval)| match aval.dtype.is_float() {
+        true => real(&aval.shape).dtype(aval.dtype).one(salt),
+        false => Tensor::zeros(&aval.shape[..], aval.dtype),
+    };
+    (salt..).zip(avals).map(tensor).collect()
+}
+
+/// The sum of the products of the elements.
+fn product(x: &[Tensor], y: &[Tensor]) -> f64 {
+    let pairs = x.iter().zip(y).filter(|(x, _)| x.dtype().is_float());
+    pairs.flat_map(|(x, y)| numbers(x).into_iter().zip(numbers(y))).map(|(x, y)| x * y).sum()
+}
+
+fn collect(func: &Func, names: &mut BTreeSet<&'static str>) {
+    for equation in func.equations() {
+        names.insert(equation.name());
+        equation.regions().into_iter().for_each(|region| collect(region, names));
+    }
+}
+
+#[track_caller]
+fn must<T>(what: &str, result: Result<T>) -> T {
+    result.unwrap_or_else(|error| panic!("{what}: {error}"))
+}
+
+#[track_caller]
+fn close(what: &str, actual: &Tensor, expected: &Tensor, tolerance: Tolerance) {
+    if let Some(difference) = difference(actual, expected, tolerance) {
+        panic!("{what}: {difference}");
+    }
+}
+
+/// Law 5.
+fn check_text<A: Tree, R: Tree>(what: &str, lowered: &Lowered<A, R>) {
+    let text =
+        print::print(lowered.func(), print::Options { full_constants: true, locations: false });
+    let parsed = must(what, parse::parse(&text));
+    assert_eq!(&parsed, lowered.func(), "{what}: the IR reads back as another function:\n{text}");
+}
