@@ -31,6 +31,13 @@ impl From<isize> for BatchAxes {
     }
 }
 
+/// For the parts of a `Vec` or an array.
+impl<Part: Into<BatchAxes>> From<Vec<Part>> for BatchAxes {
+    fn from(parts: Vec<Part>) -> BatchAxes {
+        BatchAxes(Kinds::Parts(parts.into_iter().map(Into::into).collect()))
+    }
+}
+
 macro_rules! tuples_of_axes {
     ($($($Part:ident)+;)*) => {$(
         impl<$($Part: Into<BatchAxes>),+> From<($($Part,)+)> for BatchAxes {

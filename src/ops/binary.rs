@@ -6,14 +6,14 @@
 use xla::{ElementType, XlaOp};
 
 use super::broadcast::broadcast_shapes;
-use super::domain::{Domain, Slope, result_dtype, told_by_name};
+use super::domain::{Domain, Slope, no_slope, result_dtype, told_by_name};
 use super::select::select;
 use super::{Operation, inputs, rules};
 use crate::Tensor;
 use crate::aval::{Aval, DType};
 use crate::error::{Error, Result};
 use crate::host::Scalar;
-use crate::lower::Lowering;
+use crate::lower::{Lowering, dims};
 use crate::trace::{poison, record_one};
 use crate::transform::batch::Batched;
 use crate::transform::jvp::{self, Dual};
@@ -128,7 +128,7 @@ macro_rules! binary_operations {
     };
 }
 
-use Slope::{Linear, Minus, One, Times, Zero};
+use Slope::{Linear, Minus, One, Times, Unknown, Zero};
 
 binary_operations! {
     /// The sum; of `bool`, logical or. Also `+`.
@@ -156,11 +156,11 @@ binary_operations! {
     /// 0 at the origin. Floats; fails for other dtypes.
     atan2: Float = |x, y| Ok(x.atan2(y)?), [Times(|x, y, _| y / (x * x + y * y)), Times(|x, y, _| -(x / (x * x + y * y)))];
     /// The next number after `self` in the direction of `rhs`. Floats.
-    nextafter: Float = |x, y| xla_ext::binary("nextafter", x, y), [Zero, Zero];
+    nextafter: Float = |x, y| xla_ext::binary("nextafter", x, y), [One, Zero];
     /// The `self`-th derivative of [`digamma`](Tensor::digamma) at `rhs`, for whole numbers from 0 on;
     /// `lax.polygamma`. Floats.
-    polygamma: Float = |n, x| xla_ext::binary("polygamma", n, x),
-        [Zero, Times(|n, x, _| (n + 1.0).polygamma(x))];
+    polygamma: Float = |n, x| xla_ext::binary("polygamma", &plain(n)?, &plain(x)?),
+        [Unknown, Times(|n, x, _| (n + 1.0).polygamma(x))];
     /// Logical and of `bool`, bitwise and of integers. Also `&`.
     logical_and: BoolOrInt = |x, y| Ok(x.and(y)?), [Zero, Zero];
     /// Logical or of `bool`, bitwise or of integers. Also `|`.
@@ -213,6 +213,12 @@ fn power_slope(x: &Tensor, y: &Tensor, _: &Tensor) -> Tensor {
 /// The derivative of `x` to the power of `y` by `y`. It is that of 0, too, where the power is.
 fn exponent_slope(x: &Tensor, _: &Tensor, z: &Tensor) -> Tensor {
     select(&x.eq(0.0), 1.0, x).log() * z
+}
+
+/// The same tensor in the usual layout. Operations such as a transpose infer another one, and XLA
+/// refuses a polygamma of operands that differ in it.
+fn plain(x: &XlaOp) -> Result<XlaOp> {
+    Ok(x.reshape(&dims(&x.dims()?))?)
 }
 
 /// The power. That of integers is made of products here: XLA's looks at six bits of the exponent,
@@ -298,16 +304,16 @@ impl Operation for Binary {
         let (x, y) = (&primals[0], &primals[1]);
         let z = rules::apply_one(self, primals);
         let part = |i: usize| {
-            let t = tangents[i].as_ref()?;
-            match self.0.slopes[i] {
-                Zero => None,
-                One => Some(t.clone()),
-                Minus => Some(-t),
-                Linear(along) => Some(along(t, &primals[1 - i])),
-                Times(factor) => Some(t * factor(x, y, &z)),
-            }
+            Ok(match (&tangents[i], self.0.slopes[i]) {
+                (None, _) | (_, Zero) => None,
+                (Some(t), One) => Some(t.clone()),
+                (Some(t), Minus) => Some(-t),
+                (Some(t), Linear(along)) => Some(along(t, &primals[1 - i])),
+                (Some(t), Times(factor)) => Some(t * factor(x, y, &z)),
+                (Some(_), Unknown) => return Err(no_slope(self.0.name)),
+            })
         };
-        let tangent = jvp::sum([part(0), part(1)]);
+        let tangent = jvp::sum([part(0)?, part(1)?]);
         Ok(Dual::one(z, tangent))
     }
 
@@ -321,7 +327,7 @@ impl Operation for Binary {
                 One => Ok(Some(ct.clone())),
                 Minus => Ok(Some(-ct)),
                 Linear(along) => Ok(Some(along(ct, inputs[1 - i].known(self.0.name)?))),
-                Zero | Times(_) => Err(not_linear(self.0.name)),
+                Zero | Times(_) | Unknown => Err(not_linear(self.0.name)),
             }
         };
         Ok(vec![part(0)?, part(1)?])

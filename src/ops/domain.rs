@@ -54,6 +54,15 @@ pub(super) enum Slope<F> {
     Linear(fn(tangent: &Tensor, other: &Tensor) -> Tensor),
     /// By this factor, which follows from the operands and the result.
     Times(F),
+    /// In a way for which there is no formula here: it is a mistake to ask.
+    Unknown,
+}
+
+/// The error of an operation called `name` that was asked for a slope it does not have.
+pub(super) fn no_slope(name: &str) -> Error {
+    Error::argument(format!(
+        "{name}: there is no derivative by this operand: let the differentiated function capture it"
+    ))
 }
 
 /// An error if the dtype of the operand of `name` is not one of these.

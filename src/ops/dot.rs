@@ -57,6 +57,10 @@ impl Operation for Dot {
         Ok(vec![x.with_shape(shape)])
     }
 
+    fn is_dot(&self) -> bool {
+        true
+    }
+
     /// A vector times a matrix is lowered as the matrix times the vector. XLA:CPU stores a constant
     /// that is the *right* operand of such a product column by column, and then sums along columns,
     /// which is slower: 0.92 instead of 0.82 µs for a step of a GRU from 32 features to 64.

@@ -215,6 +215,10 @@ fn with_member(size: usize, indices: &Tensor) -> Tensor {
 #[track_caller]
 pub(super) fn along_axis(x: &Tensor, positions: &Tensor, axis: usize) -> Tensor {
     let (shape, dtype) = (positions.shape(), positions.dtype());
+    // An axis without elements has none for a gather to take.
+    if positions.size() == 0 {
+        return Tensor::zeros(shape, x.dtype());
+    }
     // Along the other axes, an element stays where it is.
     let place = |i: usize| match (i == axis, x.shape()[i]) {
         (true, _) => positions.clone(),

@@ -63,6 +63,11 @@ pub(crate) trait Operation: Text {
         Vec::new()
     }
 
+    /// Whether it is a product of matrices, which a checkpoint may keep.
+    fn is_dot(&self) -> bool {
+        false
+    }
+
     /// The part that needs no unknown input and the part that is left; `None` if all of it is left.
     fn split(&self, unknown: &[bool]) -> Result<Option<SplitOp>> {
         let _ = unknown;
@@ -212,11 +217,13 @@ pub(crate) mod axes;
 pub(crate) mod binary;
 pub(crate) mod broadcast;
 pub(crate) mod call;
+pub(crate) mod checkpoint;
 pub(crate) mod concatenate;
 pub(crate) mod constant;
 pub(crate) mod control;
 pub(crate) mod convert;
 pub(crate) mod cumulative;
+pub(crate) mod custom;
 pub(crate) mod domain;
 pub(crate) mod dot;
 pub(crate) mod dynamic_slice;
@@ -230,6 +237,7 @@ pub(crate) mod scan;
 pub(crate) mod select;
 pub(crate) mod slice;
 pub(crate) mod sort;
+pub(crate) mod stop_gradient;
 pub(crate) mod switch;
 pub(crate) mod threefry;
 pub(crate) mod unary;
@@ -241,11 +249,15 @@ operations! {
     broadcast::Reshape,
     broadcast::Transpose,
     call::Call,
+    checkpoint::CheckpointOp,
     concatenate::Concatenate,
     constant::Constant,
     convert::Bitcast,
     convert::Convert,
     cumulative::Cumulative,
+    custom::CustomJvp,
+    custom::CustomLinear,
+    custom::CustomVjp,
     dot::Dot,
     dynamic_slice::DynamicSlice,
     dynamic_slice::DynamicUpdateSlice,
@@ -260,6 +272,7 @@ operations! {
     slice::Slice,
     sort::Sort,
     sort::TopK,
+    stop_gradient::StopGradient,
     switch::SwitchOp,
     threefry::Threefry2x32,
     unary::Unary,

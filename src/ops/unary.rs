@@ -2,7 +2,7 @@
 
 use xla::XlaOp;
 
-use super::domain::{Domain, Slope, result_dtype, told_by_name};
+use super::domain::{Domain, Slope, no_slope, result_dtype, told_by_name};
 use super::{Operation, inputs, rules};
 use crate::Tensor;
 use crate::aval::{Aval, DType};
@@ -158,13 +158,14 @@ impl Operation for Unary {
 
     fn jvp(&self, primals: &[Tensor], tangents: &[Option<Tensor>]) -> Result<Dual> {
         let (x, y) = (&primals[0], rules::apply_one(self, primals));
-        let tangent = tangents[0].as_ref().and_then(|t| match self.0.slope {
-            Slope::Zero => None,
-            Slope::One => Some(t.clone()),
-            Slope::Minus => Some(-t),
-            Slope::Linear(along) => Some(along(t, x)),
-            Slope::Times(factor) => Some(t * factor(x, &y)),
-        });
+        let tangent = match (&tangents[0], self.0.slope) {
+            (None, _) | (_, Slope::Zero) => None,
+            (Some(t), Slope::One) => Some(t.clone()),
+            (Some(t), Slope::Minus) => Some(-t),
+            (Some(t), Slope::Linear(along)) => Some(along(t, x)),
+            (Some(t), Slope::Times(factor)) => Some(t * factor(x, &y)),
+            (Some(_), Slope::Unknown) => return Err(no_slope(self.0.name)),
+        };
         Ok(Dual::one(y, tangent))
     }
 

@@ -2,7 +2,10 @@
 //! known, and what is left for when the others are known too.
 //!
 //! What the second part needs of the first are the *residuals*. What depends on no parameter at all
-//! is in both parts where it is needed, so that constants are not residuals.
+//! is in both parts where it is needed, so that constants are not residuals; and so is what is not
+//! to be [saved](Save).
+
+use std::collections::BTreeSet;
 
 use super::{Env, flagged};
 use crate::aval::Aval;
@@ -46,12 +49,44 @@ pub(crate) enum From {
     Residual(usize),
 }
 
+/// What is kept from the known part for the unknown one. The rest is computed again there, from what
+/// is kept and the known parameters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Save {
+    Everything,
+    /// The results of products of matrices.
+    Dots,
+    Nothing,
+}
+
+impl Save {
+    fn keeps(self, equation: &Equation) -> bool {
+        match self {
+            Save::Everything => true,
+            Save::Dots => equation.op.rules().is_dot(),
+            Save::Nothing => false,
+        }
+    }
+}
+
 /// Splits `func` by which of its parameters are unknown. Results that `instantiate` names are
 /// unknown in any case.
 pub(crate) fn split(func: &Func, unknown: &[bool], instantiate: &[bool]) -> Result<Split> {
+    split_saving(Save::Everything, func, unknown, instantiate)
+}
+
+/// As [`split`], and the residuals are only what is to be saved.
+pub(crate) fn split_saving(
+    save: Save,
+    func: &Func,
+    unknown: &[bool],
+    instantiate: &[bool],
+) -> Result<Split> {
     let mut splitter = Splitter {
         func,
-        definitions: definitions(func),
+        save,
+        free: vec![false; func.value_count()],
+        again: Env::new(func),
         known: FuncBuilder::new(),
         unknown: FuncBuilder::new(),
         in_known: Env::new(func),
@@ -72,8 +107,8 @@ pub(crate) fn split(func: &Func, unknown: &[bool], instantiate: &[bool]) -> Resu
             known_params.push(Param { value: param, name });
         }
     }
-    for equation in func.equations() {
-        splitter.equation(equation)?;
+    for (i, equation) in func.equations().iter().enumerate() {
+        splitter.equation(i, equation)?;
     }
     let results = func.results().iter().zip(instantiate);
     let unknown_results: Vec<bool> =
@@ -98,21 +133,14 @@ pub(crate) fn split(func: &Func, unknown: &[bool], instantiate: &[bool]) -> Resu
     })
 }
 
-/// For each value that depends on no parameter, the position of the equation that defines it.
-fn definitions(func: &Func) -> Env<usize> {
-    let mut definitions = Env::new(func);
-    for (i, equation) in func.equations().iter().enumerate() {
-        if equation.inputs().iter().all(|&input| definitions.find(input).is_some()) {
-            definitions.set_all(equation.outputs(), vec![i; equation.outputs().len()]);
-        }
-    }
-    definitions
-}
-
 struct Splitter<'a> {
     func: &'a Func,
-    /// The equations of values that depend on no parameter.
-    definitions: Env<usize>,
+    save: Save,
+    /// Which values depend on no parameter.
+    free: Vec<bool>,
+    /// For the values that the unknown part computes again where it needs them, the position of the
+    /// equation that defines them.
+    again: Env<usize>,
     known: FuncBuilder,
     unknown: FuncBuilder,
     in_known: Env<Value>,
@@ -128,13 +156,18 @@ struct Residual {
 }
 
 impl Splitter<'_> {
-    fn equation(&mut self, equation: &Equation) -> Result<()> {
+    fn equation(&mut self, i: usize, equation: &Equation) -> Result<()> {
         let unknown: Vec<bool> =
             equation.inputs().iter().map(|&v| self.in_known.find(v).is_none()).collect();
         if !unknown.contains(&true) {
             let op = equation.op.clone();
             let outputs = self.emit_known(op, equation.inputs(), equation, self.avals(equation));
             self.in_known.set_all(equation.outputs(), outputs);
+            let free = equation.inputs().iter().all(|input| self.free[input.index()]);
+            equation.outputs().iter().for_each(|output| self.free[output.index()] = free);
+            if free || !self.save.keeps(equation) {
+                self.again.set_all(equation.outputs(), vec![i; equation.outputs().len()]);
+            }
             return Ok(());
         }
         match equation.op.rules().split(&unknown)? {
@@ -175,12 +208,20 @@ impl Splitter<'_> {
             known_outputs.iter().map(|&value| self.func.aval(value).clone()).collect();
         avals.extend(split.residuals.iter().cloned());
         let inputs = flagged(equation.inputs(), &split.known_inputs);
-        let made = self.emit_known(split.known, &inputs, equation, avals);
+        let made = self.emit_known(split.known.clone(), &inputs, equation, avals.clone());
         let (outputs, residuals) = made.split_at(known_outputs.len());
         self.in_known.set_all(&known_outputs, outputs.iter().copied());
-        let residuals = residuals.iter().zip(split.residuals);
-        let residuals: Vec<Value> =
-            residuals.map(|(&known, aval)| self.residual(known, aval)).collect();
+        let residuals: Vec<Value> = if self.save == Save::Everything {
+            let residuals = residuals.iter().zip(split.residuals);
+            residuals.map(|(&known, aval)| self.residual(known, aval)).collect()
+        } else {
+            let inputs = inputs.iter().map(|&value| self.value_in_unknown(value)).collect();
+            let source = equation.source().clone();
+            let mut made = self.unknown.equation(split.known, inputs, avals, source);
+            let residuals = made.split_off(known_outputs.len());
+            self.in_unknown.set_all(&known_outputs, made);
+            residuals
+        };
 
         let inputs = split.unknown_inputs.iter().map(|from| match *from {
             From::Input(i) => self.value_in_unknown(equation.inputs()[i]),
@@ -207,12 +248,30 @@ impl Splitter<'_> {
         if let Some(&found) = self.in_unknown.find(value) {
             return found;
         }
-        if let Some(&definition) = self.definitions.find(value) {
-            self.emit_unknown(&self.func.equations()[definition]);
+        if self.again.find(value).is_some() {
+            // In the order of the function, and without recursion: it may be long.
+            for i in self.needed_again(value) {
+                self.emit_unknown(&self.func.equations()[i]);
+            }
             return *self.in_unknown.get(value);
         }
         let param = self.residual(*self.in_known.get(value), self.func.aval(value).clone());
         self.in_unknown.set(value, param);
         param
+    }
+
+    /// The equations that must be computed again for this value, in order.
+    fn needed_again(&self, value: Value) -> BTreeSet<usize> {
+        let mut needed = BTreeSet::new();
+        let mut open = vec![value];
+        while let Some(value) = open.pop() {
+            if self.in_unknown.find(value).is_none()
+                && let Some(&i) = self.again.find(value)
+                && needed.insert(i)
+            {
+                open.extend(self.func.equations()[i].inputs());
+            }
+        }
+        needed
     }
 }

@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use onetrace::ir::{Func, parse, print};
 use onetrace::prelude::*;
 use onetrace::tree::leaves;
-use onetrace::{Aval, Lowered};
+use onetrace::{Aval, BatchAxes, Lowered, SAME, Vmap};
 
 use super::{Tolerance, difference, numbers, ramp_bits};
 
@@ -156,7 +156,7 @@ impl Case {
     /// Checks all laws.
     pub fn check(&self) {
         self.check_derivatives();
-        // BATCHES
+        self.check_batches();
     }
 
     fn check_derivatives(&self) {
@@ -226,6 +226,87 @@ impl Case {
             let (forwards, backwards) = (product(&t, &w), product(&v, &back));
             let close = (forwards - backwards).abs() <= self.precision * (1.0 + forwards.abs());
             assert!(close, "{what}: <J v, w> = {forwards}, but <v, J' w> = {backwards}");
+        }
+    }
+}
+
+impl Case {
+    /// Law 4: for each argument that has a batch axis alone, and for all together, with the axis in
+    /// front and behind.
+    fn check_batches(&self) {
+        let n = self.arguments.len();
+        let mut batches = vec![vec![Place::Front; n], vec![Place::Back; n]];
+        batches.push((0..n).map(|i| if i % 2 == 0 { Place::Back } else { Place::Front }).collect());
+        for i in 0..n {
+            for place in [Place::Front, Place::Back] {
+                let mut batch = vec![Place::None; n];
+                batch[i] = place;
+                batches.push(batch);
+            }
+        }
+        batches.sort();
+        batches.dedup();
+        let many: Vec<Tensor> =
+            (1..).zip(&self.arguments).map(|(salt, argument)| argument.many(salt)).collect();
+        let program = |many: Vec<Tensor>| -> Vec<(Vec<Tensor>, Vec<Tensor>)> {
+            batches.iter().map(|batch| self.batched_and_looped(batch, &many)).collect()
+        };
+        let lowered = must(&self.name, jit(program).lower(&many));
+        check_text(&self.name, &lowered);
+        let compiled = must(&self.name, lowered.compile());
+        let results = must(&self.name, compiled.call(&many));
+        for (batch, (batched, looped)) in batches.iter().zip(results) {
+            for (i, (batched, looped)) in batched.iter().zip(&looped).enumerate() {
+                let what = format!("{}: vmap over {batch:?}, result {i}", self.name);
+                close(&what, batched, looped, CLOSE);
+            }
+        }
+    }
+
+    /// What `vmap` gives for arguments with a batch axis at these places, and what the function gives
+    /// for one member after the other. The results have the batch axis behind, if the first one of
+    /// the arguments has.
+    fn batched_and_looped(&self, batch: &[Place], many: &[Tensor]) -> (Vec<Tensor>, Vec<Tensor>) {
+        let back = batch[0] == Place::Back;
+        let pairs = || many.iter().zip(batch);
+        let member = |m: usize| {
+            let of_one = |(x, place): (&Tensor, &Place)| match place {
+                Place::None => x.index(0),
+                _ => x.index(m),
+            };
+            pairs().map(of_one).collect::<Vec<_>>()
+        };
+        let members: Vec<Vec<Tensor>> = (0..MEMBERS).map(|m| (self.f)(&member(m))).collect();
+        let along = |i: usize| {
+            let results: Vec<&Tensor> = members.iter().map(|results| &results[i]).collect();
+            stack(&results, if back { -1 } else { 0 })
+        };
+        let looped = (0..members[0].len()).map(along).collect();
+        let placed = pairs().map(|(x, place)| match place {
+            Place::None => x.index(0),
+            Place::Front => x.clone(),
+            Place::Back => x.moveaxis(0, -1),
+        });
+        let axes: Vec<BatchAxes> = batch.iter().map(|place| place.axes()).collect();
+        let vmap = Vmap::new().in_axes(axes).out_axes(if back { -1 } else { 0 });
+        (vmap.run(|x: Vec<Tensor>| (self.f)(&x), placed.collect()), looped)
+    }
+}
+
+/// Where an argument has a batch axis.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Place {
+    None,
+    Front,
+    Back,
+}
+
+impl Place {
+    fn axes(self) -> BatchAxes {
+        match self {
+            Place::None => SAME,
+            Place::Front => 0.into(),
+            Place::Back => (-1).into(),
         }
     }
 }

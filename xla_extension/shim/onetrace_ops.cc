@@ -82,6 +82,10 @@ XlaOp* onetrace_binary(const char* name, const XlaOp* x, const XlaOp* y) {
   return f ? new XlaOp(f(*x, *y)) : unknown(x, name);
 }
 
+XlaOp* onetrace_optimization_barrier(const XlaOp* tuple) {
+  return new XlaOp(xla::OptimizationBarrier(*tuple));
+}
+
 XlaOp* onetrace_bitcast_convert(const XlaOp* x, int primitive_type) {
   return new XlaOp(xla::BitcastConvertType(*x, static_cast<xla::PrimitiveType>(primitive_type)));
 }

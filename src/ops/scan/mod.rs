@@ -2,10 +2,14 @@
 
 use xla::{XlaComputation, XlaOp};
 
+mod chunks;
 mod transform;
 
-use super::Operation;
-use super::control::{Pure, check_carry, prefixed, record_tree, retyped, trace_region};
+use super::checkpoint::Checkpoint;
+use super::control::{
+    Pure, check_carry, prefixed, record_tree, result_tree, retyped, trace_region,
+};
+use super::{Operation, composed};
 use crate::aval::{Aval, DType};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ir::Func;
@@ -277,6 +281,7 @@ pub struct Scan {
     length: Option<usize>,
     reverse: bool,
     unroll: usize,
+    checkpoint: Checkpoint,
 }
 
 impl Default for Scan {
@@ -292,7 +297,7 @@ impl Scan {
     }
 
     pub(super) fn on_behalf_of(what: &'static str) -> Scan {
-        Scan { what, length: None, reverse: false, unroll: 1 }
+        Scan { what, length: None, reverse: false, unroll: 1, checkpoint: Checkpoint::None }
     }
 
     /// The number of steps. Needed where `xs` has no leaf; otherwise it must agree with `xs`.
@@ -311,6 +316,13 @@ impl Scan {
     /// there is no loop at all. The step is traced once all the same.
     pub fn unroll(mut self, unroll: usize) -> Scan {
         self.unroll = unroll;
+        self
+    }
+
+    /// What reverse mode keeps of the steps. With anything but [`Checkpoint::None`] the loop is one
+    /// over chunks of steps, whose steps are a loop inside; the results are the same.
+    pub fn checkpoint(mut self, checkpoint: Checkpoint) -> Scan {
+        self.checkpoint = checkpoint;
         self
     }
 
@@ -360,9 +372,19 @@ impl Scan {
                 body,
             };
             let inputs = [captures, tree::leaves(&init), tree::leaves(&xs)].concat();
-            Ok((op.into(), inputs))
+            Ok((op, inputs, self.checkpoint.chunk(self.what, length)?))
         });
-        let (carry, ys) = record_tree(prepared, &(init, y));
+        let (carry, ys) = match prepared {
+            Ok((op, inputs, Some(steps))) if length > 0 => {
+                let template = (init, y);
+                composed("checkpointed_scan", inputs, |inputs| {
+                    result_tree(op.record_in_chunks(steps, &inputs), &template)
+                })
+            }
+            prepared => {
+                record_tree(prepared.map(|(op, inputs, _)| (op.into(), inputs)), &(init, y))
+            }
+        };
         // Where there was a mistake, `ys` still have the types of single slices.
         (carry, tree::map(&ys, |leaf| retyped(leaf, stacked(leaf.aval(), length))))
     }
