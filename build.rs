@@ -38,8 +38,11 @@ fn compile(xla: &Path) {
         .define("NDEBUG", None)
         .define("LLVM_ON_UNIX", "1")
         .define("LLVM_VERSION_STRING", "")
-        .file(Path::new(SOURCES).join("onetrace_ops.cc"))
-        .compile("onetrace_ops");
+        .files(
+            ["onetrace_hlo.cc", "onetrace_ops.cc", "onetrace_pjrt.cc"]
+                .map(|file| Path::new(SOURCES).join(file)),
+        )
+        .compile("onetrace_shim");
 }
 
 /// A header of the official archives that GCC refuses, mended as xla-rs's own build script does it:

@@ -32,6 +32,8 @@ pub enum ErrorKind {
     Io,
     /// Text that is not the IR, or IR that is not well formed.
     Ir,
+    /// A text or a protocol buffer that is not HLO, or HLO that is not well formed.
+    Hlo,
     /// A failure inside XLA.
     Xla,
 }

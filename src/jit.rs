@@ -5,22 +5,23 @@ use std::collections::HashMap;
 use std::marker::PhantomData;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use xla::{HloModuleProto, XlaComputation};
+use xla::XlaComputation;
 
 use crate::array::Array;
 use crate::aval::Aval;
-use crate::device::Device;
-use crate::error::{Error, Location, Result};
+use crate::device::{Device, XlaOptions};
+use crate::error::{Error, ErrorKind, Location, Result};
 use crate::execute::{Executable, common_device};
+use crate::hlo;
 use crate::ir::Func;
 use crate::ir::print;
 use crate::lower;
+use crate::memory::Memory;
 use crate::ops::call;
 use crate::ops::control::prefixed;
 use crate::tensor::Tensor;
 use crate::trace::{self, Captures, Kind};
 use crate::tree::{self, Key, Structure, Tree};
-use crate::xla_ext::CompileFor;
 
 /// Makes a function of a closure that is traced, compiled and then only run; `jax.jit`.
 ///
@@ -63,8 +64,7 @@ pub struct Jit<A, R, F> {
 struct Signature {
     avals: Vec<Aval>,
     structure: Structure,
-    /// The device, as printed.
-    device: String,
+    device: Device,
 }
 
 impl<A: Tree, R: Tree, F: Fn(A) -> R> Jit<A, R, F> {
@@ -107,9 +107,13 @@ impl<A: Tree, R: Tree, F: Fn(A) -> R> Jit<A, R, F> {
     /// Runs the function, after tracing and compiling it if these types of arguments are new.
     /// Inside another trace it is recorded there as a call.
     ///
+    /// It runs on the device that the arguments are [tied to](Tensor::device), or on the [default
+    /// device](Device::default_device) if they are tied to none. Tensors that were captured are copied
+    /// there.
+    ///
     /// # Errors
     /// The first mistake made in the closure or on the way to the arguments, with its place;
-    /// arguments on different devices; whatever XLA reports.
+    /// arguments that are tied to different devices; whatever XLA reports.
     #[track_caller]
     pub fn call(&self, arguments: impl Borrow<A>) -> Result<R> {
         let location = std::panic::Location::caller();
@@ -121,14 +125,15 @@ impl<A: Tree, R: Tree, F: Fn(A) -> R> Jit<A, R, F> {
         }
         let leaves = tree::leaves(arguments);
         let arrays: Result<Vec<&Arc<Array>>> = leaves.iter().map(trace::concrete).collect();
-        let device = arrays.and_then(|arrays| {
+        let home = arrays.and_then(|arrays| {
             common_device(&arrays.iter().map(|array| &***array).collect::<Vec<_>>())
         });
-        let device = device.map_err(|error| error.at(location))?;
+        let home = home.map_err(|error| error.at(location))?;
+        let device = home.clone().map_or_else(Device::default_device, Ok)?;
         let signature = Signature {
             avals: leaves.iter().map(|leaf| leaf.aval().clone()).collect(),
             structure: tree::structure(arguments),
-            device: device.to_string(),
+            device: device.clone(),
         };
         let found = self.lock().get(&signature).cloned();
         let compiled = match found {
@@ -140,7 +145,7 @@ impl<A: Tree, R: Tree, F: Fn(A) -> R> Jit<A, R, F> {
                 compiled
             }
         };
-        compiled.run(&leaves, location)
+        compiled.run(&leaves, home.is_some(), location)
     }
 
     /// Traces the closure for arguments of these types; no more. `jax.jit(f).trace`.
@@ -286,7 +291,7 @@ impl<A: Tree, R: Tree> Lowered<A, R> {
     /// # Errors
     /// If XLA cannot print the module.
     pub fn hlo(&self) -> Result<String> {
-        Ok(self.module().to_string()?)
+        self.module()?.text(hlo::TextOptions::default())
     }
 
     /// The program as StableHLO in MLIR's text form.
@@ -294,7 +299,7 @@ impl<A: Tree, R: Tree> Lowered<A, R> {
     /// # Errors
     /// If XLA cannot translate the module.
     pub fn stablehlo(&self) -> Result<String> {
-        Ok(self.module().to_stablehlo_string()?)
+        self.module()?.stablehlo()
     }
 
     /// The `HloModuleProto`, serialized.
@@ -302,29 +307,51 @@ impl<A: Tree, R: Tree> Lowered<A, R> {
     /// # Errors
     /// If the module is too large for a protocol buffer (2 GiB).
     pub fn hlo_proto(&self) -> Result<Vec<u8>> {
-        Ok(self.module().to_bytes()?)
+        Ok(self.module()?.proto().to_vec())
     }
 
-    fn module(&self) -> HloModuleProto {
-        self.computation.proto()
-    }
-
-    /// Compiles the program for the CPU.
+    /// The HLO module, before any pass of XLA: to be printed in other forms and looked at.
     ///
     /// # Errors
-    /// Whatever XLA reports.
-    pub fn compile(self) -> Result<Compiled<A, R>> {
-        self.compile_for(&Device::cpu()?)
+    /// If the module is too large for a protocol buffer (2 GiB).
+    pub fn module(&self) -> Result<hlo::Module> {
+        hlo::Module::from_xla(self.computation.proto().to_bytes()?)
     }
 
-    /// Compiles the program for a device.
+    /// What the HLO module consists of and what it costs to run, before any pass of XLA.
+    ///
+    /// # Errors
+    /// As [`module`](Lowered::module).
+    pub fn stats(&self) -> Result<hlo::Stats> {
+        Ok(self.module()?.stats())
+    }
+
+    /// Compiles the program for the [default device](Device::default_device).
+    ///
+    /// # Errors
+    /// If there is no such device; whatever XLA reports.
+    pub fn compile(self) -> Result<Compiled<A, R>> {
+        self.compile_for(&Device::default_device()?)
+    }
+
+    /// Compiles the program for a device. Tensors that were captured are copied there.
     ///
     /// # Errors
     /// Whatever XLA reports.
     pub fn compile_for(self, device: &Device) -> Result<Compiled<A, R>> {
+        self.compile_with(device, &XlaOptions::new())
+    }
+
+    /// Compiles the program for a device, with options of XLA for this compilation alone. They are
+    /// stronger than those of the process.
+    ///
+    /// # Errors
+    /// If XLA does not know an option, does not take its value or reads it for the process only;
+    /// whatever else it reports.
+    pub fn compile_with(self, device: &Device, options: &XlaOptions) -> Result<Compiled<A, R>> {
+        options.check()?;
         let Lowered { traced, computation, donated } = self;
-        let executable =
-            Executable::compile(&computation, &traced.func, donated, device, CompileFor::Speed)?;
+        let executable = Executable::compile(&computation, &traced.func, donated, device, options)?;
         Ok(Compiled {
             executable,
             captures: traced.captures,
@@ -348,10 +375,16 @@ pub struct Compiled<A, R> {
 }
 
 impl<A: Tree, R: Tree> Compiled<A, R> {
-    /// Runs the program.
+    /// The device that the program runs on.
+    pub fn device(&self) -> &Device {
+        self.executable.device()
+    }
+
+    /// Runs the program. The results stay on its device until they are read.
     ///
     /// # Errors
-    /// If the types of the arguments are not those it was compiled for; whatever XLA reports.
+    /// If the types of the arguments are not those it was compiled for, or if one is tied to
+    /// another device; whatever XLA reports.
     #[track_caller]
     pub fn call(&self, arguments: impl Borrow<A>) -> Result<R> {
         let location = std::panic::Location::caller();
@@ -372,7 +405,25 @@ impl<A: Tree, R: Tree> Compiled<A, R> {
         if !fits {
             return Err(self.misfit(arguments).at(location));
         }
-        self.run(&leaves, location)
+        self.check_devices(&leaves).map_err(|error| error.at(location))?;
+        self.run(&leaves, true, location)
+    }
+
+    /// Checks that what is tied to a device is tied to this one.
+    fn check_devices(&self, leaves: &[Tensor]) -> Result<()> {
+        let device = self.device();
+        for (leaf, (_, name)) in leaves.iter().zip(&self.params) {
+            if let Some(home) = trace::concrete(leaf)?.home().filter(|&home| home != device) {
+                return Err(Error::new(
+                    ErrorKind::Device,
+                    format!(
+                        "a compiled function takes data of its own device: it was compiled for \
+                         {device}, but {name} is on {home}: bring it there with `to_device`"
+                    ),
+                ));
+            }
+        }
+        Ok(())
     }
 
     /// What tells `arguments` from those the function was compiled for.
@@ -399,10 +450,31 @@ impl<A: Tree, R: Tree> Compiled<A, R> {
         ))
     }
 
-    fn run(&self, leaves: &[Tensor], location: Location) -> Result<R> {
+    /// The HLO module that the backend runs, after XLA's passes.
+    ///
+    /// # Errors
+    /// If the backend does not give it.
+    pub fn optimized(&self) -> Result<hlo::Module> {
+        hlo::Module::from_xla(self.executable.program().optimized_module()?)
+    }
+
+    /// The HLO that the backend runs, after XLA's passes, as text with short constants.
+    ///
+    /// # Errors
+    /// As [`optimized`](Compiled::optimized).
+    pub fn optimized_hlo(&self) -> Result<String> {
+        self.optimized()?.text(hlo::TextOptions::default())
+    }
+
+    /// The memory that the program needs, where the backend tells.
+    pub fn memory(&self) -> Option<Memory> {
+        self.executable.program().memory()
+    }
+
+    fn run(&self, leaves: &[Tensor], is_tied: bool, location: Location) -> Result<R> {
         let arrays: Result<Vec<&Array>> =
             self.captures.iter().chain(leaves).map(|t| Ok(&**trace::concrete(t)?)).collect();
-        let results = arrays.and_then(|arrays| self.executable.run(&arrays, location));
+        let results = arrays.and_then(|arrays| self.executable.run(&arrays, is_tied, location));
         tree::unflatten(&self.output, results.map_err(|error| error.at(location))?)
     }
 }

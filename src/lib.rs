@@ -94,6 +94,7 @@ pub mod aval;
 mod device;
 mod error;
 mod execute;
+pub mod hlo;
 mod host;
 pub mod io;
 pub mod ir;
@@ -104,6 +105,9 @@ mod lower;
 mod memory;
 pub mod nn;
 mod ops;
+mod pjrt;
+#[doc(hidden)]
+pub mod quantity;
 pub mod random;
 mod tensor;
 mod trace;
@@ -117,12 +121,12 @@ pub use autodiff::{
     vjp,
 };
 pub use aval::{Aval, DType, Shape};
-pub use device::Device;
+pub use device::{Device, DeviceMemory, Plugin, XlaOptions};
 pub use error::{Error, ErrorKind, Location, Result};
 pub use host::{Element, Scalar};
 pub use jit::{Compiled, Jit, Lowered, Traced, jit};
-pub use memory::host_memory;
 pub use ops::checkpoint::{Checkpoint, Policy, checkpoint, checkpoint_with};
+pub use memory::{Memory, host_memory};
 pub use ops::associative_scan::{AssociativeScan, associative_scan, map};
 pub use ops::binary::Operand;
 pub use ops::concatenate::{concatenate, stack};

@@ -9,6 +9,7 @@ use std::cell::{OnceCell, RefCell};
 use xla::{ArrayShape, ElementType, Shape, XlaBuilder, XlaComputation, XlaOp};
 
 use crate::aval::{Aval, DType};
+use crate::device;
 use crate::error::{Error, Result};
 use crate::ir::{Equation, Func, Value};
 use crate::xla_ext;
@@ -204,6 +205,7 @@ fn parameter_name(path: &str) -> String {
 /// `func` as a computation: its parameters are the computation's, and it returns a tuple of its
 /// results. `aliases` are pairs (result, parameter) that may share memory: the parameter is donated.
 pub(crate) fn lower(func: &Func, aliases: &[(usize, usize)]) -> Result<XlaComputation> {
+    device::settle()?;
     let cx = Lowering::new(func.name());
     let mut inputs = Vec::new();
     for (i, (value, name)) in func.params().enumerate() {

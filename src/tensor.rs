@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::array::Array;
 use crate::aval::{Aval, DType, Shape};
+use crate::device::Device;
 use crate::error::{Error, ErrorKind, Location, Result};
 use crate::host::{Element, HostArray, Scalar};
 use crate::ir::Value;
@@ -154,6 +155,57 @@ impl Tensor {
     /// Whether the tensor is a value of an open trace, and so has no data.
     pub fn is_traced(&self) -> bool {
         matches!(self.0, Repr::Traced(_))
+    }
+
+    /// The device that the data is on: the one that computed it, or that it was [brought
+    /// to](Tensor::to_device). None if the data was made on the host, or if there is none.
+    ///
+    /// Data is *tied* to its device if that was chosen for it: by `to_device`, by [a program that was
+    /// compiled for it](crate::Lowered::compile_for), or because an argument of the computation was tied
+    /// to it. Computations run where their arguments are tied to, and refuse those that are tied to
+    /// different devices. What is tied to none goes where it is needed.
+    pub fn device(&self) -> Option<Device> {
+        match &self.0 {
+            Repr::Concrete(array) => array.device().cloned(),
+            _ => None,
+        }
+    }
+
+    /// The tensor, tied to a device: a copy there, or the same data if it is there. `jax.device_put`.
+    ///
+    /// Between devices of one platform the data does not go through the memory of the host.
+    ///
+    /// # Errors
+    /// If the tensor is traced, if a mistake was made on the way here, or if the computation that
+    /// makes it or the copy fails, as when the device is out of memory.
+    ///
+    /// ```
+    /// # use onetrace::prelude::*;
+    /// let x = Tensor::ones([2], DType::F32);
+    /// assert_eq!(x.device(), None);
+    /// let x = x.to_device(&Device::cpu()?)?;
+    /// assert_eq!((x * 2.0).device(), Some(Device::cpu()?));
+    /// # Ok::<(), onetrace::Error>(())
+    /// ```
+    #[track_caller]
+    pub fn to_device(&self, device: &Device) -> Result<Tensor> {
+        let location = std::panic::Location::caller();
+        match &self.0 {
+            Repr::Poisoned(poison) => Err(poison.error.clone()),
+            Repr::Traced(traced) => Err(Error::new(
+                ErrorKind::Escaped,
+                format!(
+                    "to_device: a traced tensor of type {} has no data yet: it is on the device that \
+                     the traced function will run on",
+                    traced.aval,
+                ),
+            )
+            .at(location)),
+            Repr::Concrete(array) => match array.moved_to(device) {
+                Ok(array) => Ok(Tensor(Repr::Concrete(Arc::new(array)))),
+                Err(error) => Err(error.at(location)),
+            },
+        }
     }
 
     /// Whether every operation that led to this tensor was well formed.

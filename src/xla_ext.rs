@@ -1,12 +1,11 @@
 //! What the `xla` crate lacks: operations, metadata and conversions of XLA that its C++ interface
 //! has, through the shim in `xla_extension/shim/onetrace_ops.cc`.
 //!
-//! All `unsafe` code of the library is here.
+//! `unsafe` code is only here and in [`pjrt`](crate::pjrt).
 
-use std::ffi::{CString, c_char, c_int, c_void};
-use std::sync::{PoisonError, RwLock};
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
 
-use xla::{PjRtClient, PjRtLoadedExecutable, XlaBuilder, XlaComputation, XlaOp};
+use xla::{XlaBuilder, XlaComputation, XlaOp};
 
 use crate::error::Result;
 
@@ -14,7 +13,7 @@ use crate::error::Result;
 type RawOp = *mut c_void;
 
 /// A pointer to a C++ `xla::XlaComputation`.
-type RawComputation = *mut c_void;
+pub(crate) type RawComputation = *mut c_void;
 
 unsafe extern "C" {
     fn onetrace_unary(name: *const c_char, x: RawOp) -> RawOp;
@@ -43,8 +42,6 @@ unsafe extern "C" {
         axis: usize,
         reverse: bool,
     ) -> RawOp;
-    fn onetrace_set_option(option: *const c_char);
-    fn onetrace_uses_fusion_emitters() -> bool;
     fn onetrace_set_op_metadata(
         any_op_of_the_builder: RawOp,
         op_type: *const c_char,
@@ -52,6 +49,35 @@ unsafe extern "C" {
         source_file: *const c_char,
         source_line: c_int,
     );
+    fn onetrace_free(bytes: *mut c_void);
+    fn onetrace_hlo_from_text(
+        text: *const c_char,
+        size: usize,
+        out: *mut *mut c_char,
+        out_size: *mut usize,
+    ) -> *mut c_char;
+    fn onetrace_hlo_from_pbtxt(
+        text: *const c_char,
+        size: usize,
+        is_hlo_proto: bool,
+        out: *mut *mut c_char,
+        out_size: *mut usize,
+    ) -> *mut c_char;
+    fn onetrace_hlo_check(bytes: *const c_char, size: usize, verify: bool) -> *mut c_char;
+    fn onetrace_hlo_to_text(
+        bytes: *const c_char,
+        size: usize,
+        full_constants: bool,
+        metadata: bool,
+        out: *mut *mut c_char,
+        out_size: *mut usize,
+    ) -> *mut c_char;
+    fn onetrace_hlo_to_pbtxt(
+        bytes: *const c_char,
+        size: usize,
+        out: *mut *mut c_char,
+        out_size: *mut usize,
+    ) -> *mut c_char;
 }
 
 // An `XlaOp` is a pointer to the C++ object and its builder, and nothing else. `raw` relies on it.
@@ -73,7 +99,7 @@ fn raw(op: &XlaOp) -> RawOp {
 const _: () = assert!(size_of::<XlaComputation>() == size_of::<RawComputation>());
 
 /// The C++ object behind a computation, which must outlive its use.
-fn raw_computation(computation: &XlaComputation) -> RawComputation {
+pub(crate) fn raw_computation(computation: &XlaComputation) -> RawComputation {
     let pointer: *const XlaComputation = computation;
     // SAFETY: the struct is one pointer (asserted above for the one version of the crate that
     // Cargo.toml admits).
@@ -85,7 +111,7 @@ fn wrap(builder: &XlaBuilder, op: RawOp) -> Result<XlaOp> {
     Ok(builder.wrap(op.cast())?)
 }
 
-fn c_string(text: &str) -> CString {
+pub(crate) fn c_string(text: &str) -> CString {
     CString::new(text.replace('\0', "")).expect("the text has no nul left")
 }
 
@@ -171,52 +197,6 @@ pub(crate) fn cumulative(
     wrap(x.builder(), op)
 }
 
-/// Options of XLA are those of the process, and every compilation reads them: whoever compiles holds
-/// this lock for reading, and whoever changes options for one program, for writing.
-static OPTIONS: RwLock<()> = RwLock::new(());
-
-fn set_option(option: &str) {
-    // SAFETY: the shim copies the text. The caller holds the lock for writing, so that no compilation
-    // reads the options at the same time.
-    unsafe { onetrace_set_option(c_string(option).as_ptr()) }
-}
-
-/// Sets the options of XLA on which our semantics rest. To be called before anything is compiled.
-pub(crate) fn set_options() {
-    let _lock = OPTIONS.write().unwrap_or_else(PoisonError::into_inner);
-    // Otherwise XLA:CPU gives, in some versions, a number for the maximum of NaN and that number.
-    set_option("--xla_cpu_enable_fast_min_max=false");
-}
-
-/// Whether a program is compiled to run fast or to be there fast.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum CompileFor {
-    /// The best code that XLA makes.
-    Speed,
-    /// Code without XLA:CPU's MLIR emitters of fusions, which take most of the time of compiling a
-    /// small program: 38 ms become 18 for an addition, 195 become 123 for the parameters of a GRU.
-    Latency,
-}
-
-/// Compiles a computation.
-pub(crate) fn compile(
-    client: &PjRtClient,
-    computation: &XlaComputation,
-    goal: CompileFor,
-) -> Result<PjRtLoadedExecutable> {
-    if goal == CompileFor::Speed {
-        let _lock = OPTIONS.read().unwrap_or_else(PoisonError::into_inner);
-        return Ok(client.compile(computation)?);
-    }
-    let _lock = OPTIONS.write().unwrap_or_else(PoisonError::into_inner);
-    // SAFETY: the lock is held, so that no option changes while it is read.
-    let emitters = unsafe { onetrace_uses_fusion_emitters() };
-    set_option("--xla_cpu_use_fusion_emitters=false");
-    let compiled = client.compile(computation);
-    set_option(&format!("--xla_cpu_use_fusion_emitters={emitters}"));
-    Ok(compiled?)
-}
-
 /// Sets the metadata that the builder of `op` attaches to every operation it makes from now on.
 pub(crate) fn set_op_metadata(op: &XlaOp, ty: &str, name: &str, file: &str, line: u32) {
     let (ty, name, file) = (c_string(ty), c_string(name), c_string(file));
@@ -225,4 +205,98 @@ pub(crate) fn set_op_metadata(op: &XlaOp, ty: &str, name: &str, file: &str, line
         let line = line as c_int;
         onetrace_set_op_metadata(raw(op), ty.as_ptr(), name.as_ptr(), file.as_ptr(), line);
     }
+}
+
+/// The text of an error, or null.
+pub(crate) type RawError = *mut c_char;
+
+/// A text that the shim made.
+///
+/// # Safety
+/// `text` is a text with a zero at its end that `onetrace_free` frees, and nobody else knows it.
+pub(crate) unsafe fn take(text: *mut c_char) -> String {
+    // SAFETY: the caller's promise; the text is read before it is freed, and not used after that.
+    unsafe {
+        let string = CStr::from_ptr(text).to_string_lossy().into_owned();
+        onetrace_free(text.cast());
+        string
+    }
+}
+
+/// The error that a function of the shim returned, if it did.
+///
+/// # Safety
+/// `error` is null or what [`take`] takes.
+pub(crate) unsafe fn outcome(error: RawError) -> Result<(), String> {
+    if error.is_null() {
+        return Ok(());
+    }
+    // SAFETY: the caller's promise.
+    Err(unsafe { take(error) })
+}
+
+/// The bytes that `f` gives through its two arguments.
+///
+/// # Safety
+/// `f` returns what [`outcome`] takes, and where that is null it has set the first argument to as
+/// many bytes as it has set the second one to, which `onetrace_free` frees.
+pub(crate) unsafe fn received(
+    f: impl FnOnce(*mut *mut c_char, *mut usize) -> RawError,
+) -> Result<Vec<u8>, String> {
+    let (mut bytes, mut size) = (std::ptr::null_mut::<c_char>(), 0);
+    // SAFETY: the caller's promise; the bytes are copied before they are freed.
+    unsafe {
+        outcome(f(&mut bytes, &mut size))?;
+        let copied = std::slice::from_raw_parts(bytes.cast::<u8>(), size).to_vec();
+        onetrace_free(bytes.cast());
+        Ok(copied)
+    }
+}
+
+/// HLO text as a serialized `HloModuleProto`, or XLA's message.
+pub(crate) fn hlo_from_text(text: &str) -> Result<Vec<u8>, String> {
+    let (start, size) = (text.as_ptr().cast(), text.len());
+    // SAFETY: the shim reads the text and gives bytes as `received` wants them.
+    unsafe { received(|out, out_size| onetrace_hlo_from_text(start, size, out, out_size)) }
+}
+
+/// The text form of a `HloModuleProto`, or of a `HloProto` around one, as a serialized
+/// `HloModuleProto`, or the message of the parser.
+pub(crate) fn hlo_from_pbtxt(text: &str, is_hlo_proto: bool) -> Result<Vec<u8>, String> {
+    let (start, size) = (text.as_ptr().cast(), text.len());
+    // SAFETY: as in `hlo_from_text`.
+    unsafe {
+        received(|out, out_size| {
+            onetrace_hlo_from_pbtxt(start, size, is_hlo_proto, out, out_size)
+        })
+    }
+}
+
+/// Whether XLA can read a serialized `HloModuleProto`; with `verify`, also whether each instruction
+/// has the type that its operands give it. Otherwise XLA's message.
+pub(crate) fn hlo_check(proto: &[u8], verify: bool) -> Result<(), String> {
+    // SAFETY: the shim reads the bytes and returns what `outcome` takes.
+    unsafe { outcome(onetrace_hlo_check(proto.as_ptr().cast(), proto.len(), verify)) }
+}
+
+/// A serialized `HloModuleProto` as HLO text.
+pub(crate) fn hlo_to_text(
+    proto: &[u8],
+    full_constants: bool,
+    metadata: bool,
+) -> Result<Vec<u8>, String> {
+    let (start, size) = (proto.as_ptr().cast(), proto.len());
+    // SAFETY: as in `hlo_from_text`.
+    unsafe {
+        received(|out, out_size| {
+            onetrace_hlo_to_text(start, size, full_constants, metadata, out, out_size)
+        })
+    }
+}
+
+/// A serialized `HloModuleProto` in the text form of protocol buffers.
+pub(crate) fn hlo_to_pbtxt(proto: &[u8]) -> Result<Vec<u8>, String> {
+    let (start, size) = (proto.as_ptr().cast(), proto.len());
+    // SAFETY: as in `hlo_from_text`.
+    unsafe { received(|out, out_size| onetrace_hlo_to_pbtxt(start, size, out, out_size)) }
 }

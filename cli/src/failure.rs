@@ -12,7 +12,12 @@ pub struct Failure {
 impl Failure {
     /// An argument or an input is wrong: exit status 2, as for arguments that clap refuses.
     pub fn input(argument: &str, reason: impl std::fmt::Display) -> Failure {
-        Failure { status: 2, message: format!("{argument}: {reason}") }
+        Failure::wrong(format_args!("{argument}: {reason}"))
+    }
+
+    /// The message of [`Failure::input`], as it stands.
+    pub fn wrong(message: impl std::fmt::Display) -> Failure {
+        Failure { status: 2, message: message.to_string() }
     }
 
     /// The work itself failed: exit status 1.

@@ -4,12 +4,26 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod completions;
+mod device;
+mod devices;
+mod diff;
+mod dump;
 mod failure;
+mod figures;
+mod model;
 mod number;
 mod output;
+mod probe;
+mod program;
+mod quantity;
+mod report;
 mod run;
 mod sequence;
+mod stats;
 mod timing;
+mod view;
+mod worker;
 
 use failure::Failure;
 
@@ -33,12 +47,29 @@ Exit status:
 #[derive(Subcommand)]
 enum Command {
     Run(run::Run),
+    Dump(dump::Dump),
+    Stats(stats::Stats),
+    Diff(diff::Diff),
+    Report(report::Report),
+    Devices(devices::Devices),
+    Completions(completions::Completions),
+    Man(completions::Manual),
+    #[command(hide = true)]
+    Worker(worker::Worker),
 }
 
 impl Command {
     fn execute(&self) -> Result<(), Failure> {
         match self {
             Command::Run(run) => run.execute(),
+            Command::Devices(devices) => devices.execute(),
+            Command::Dump(dump) => dump.execute(),
+            Command::Stats(stats) => stats.execute(),
+            Command::Diff(diff) => diff.execute(),
+            Command::Report(report) => report.execute(),
+            Command::Completions(completions) => completions.execute(),
+            Command::Man(man) => man.execute(),
+            Command::Worker(worker) => worker.execute(),
         }
     }
 }

@@ -51,6 +51,14 @@ pub fn count(text: &str) -> Result<usize, String> {
     }
 }
 
+/// A time in seconds: any number of at least 0.
+pub fn seconds(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(seconds) if seconds.is_finite() && seconds >= 0.0 => Ok(seconds),
+        _ => Err("must be a number of seconds of at least 0".to_owned()),
+    }
+}
+
 /// A seed of a random sequence: any unsigned 64-bit integer.
 pub fn input_seed(text: &str) -> Result<u64, String> {
     text.parse().map_err(|_| format!("must be a whole number from 0 to {}", u64::MAX))

@@ -9,6 +9,7 @@ use onetrace::prelude::*;
 use onetrace::{ErrorKind, io};
 use serde::Serialize;
 
+use crate::device::DeviceArgs;
 use crate::failure::{Failure, reason};
 use crate::sequence::Sequence;
 use crate::timing::Timing;
@@ -63,9 +64,8 @@ pub struct Run {
     #[arg(allow_hyphen_values = true)]
     repeat: usize,
 
-    /// The device that runs the loop
-    #[arg(long, value_name = "D", default_value = "cpu")]
-    device: String,
+    #[command(flatten)]
+    device: DeviceArgs,
 
     /// Print one JSON object instead
     ///
@@ -97,6 +97,7 @@ struct Report<'a> {
 
 impl Run {
     pub fn execute(&self) -> Result<(), Failure> {
+        self.device.set_options()?;
         let mut timing = Timing::start();
         if let Some(path) = &self.output {
             let refused = |error| Failure::input("--output", reason(&error));
@@ -106,8 +107,7 @@ impl Run {
         let (time, features) = (x.shape()[0], x.shape()[1]);
         let steps = self.steps.unwrap_or(time).min(time);
 
-        let device = timing.phase("device_setup", || self.device.parse::<Device>());
-        let device = device.map_err(|error| Failure::input("--device", reason(&error)))?;
+        let device = timing.phase("device_setup", || self.device.open())?;
 
         let cell = timing.phase("parameters", || {
             let cell = GruCell::new(&mut Rngs::new(self.seed), features, self.hidden);

@@ -2,12 +2,16 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::Stdio;
 
 use expect_test::expect;
 use onetrace::{DType, Tensor, io};
 use serde_json::Value;
 use tempfile::TempDir;
+
+mod common;
+
+use common::{command, fail, help, refusals, succeed};
 
 /// A directory with `x.npy`, five steps of three features: (k - 7) / 8 for k = 0, 1, ..
 fn directory() -> TempDir {
@@ -15,22 +19,6 @@ fn directory() -> TempDir {
     let numbers: Vec<f32> = (0..15).map(|k| (k as f32 - 7.0) / 8.0).collect();
     io::write_npy(directory.path().join("x.npy"), &Tensor::new(&numbers, [5, 3])).unwrap();
     directory
-}
-
-/// `onetrace` with arguments between spaces, in `directory`.
-fn onetrace(directory: &Path, arguments: &str) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_onetrace"));
-    // Help is as wide as the terminal, or as this says.
-    command.args(arguments.split_whitespace()).current_dir(directory).env("COLUMNS", "100");
-    command.output().unwrap()
-}
-
-/// Standard output and standard error of a run that succeeds.
-fn succeed(directory: &Path, arguments: &str) -> (String, String) {
-    let output = onetrace(directory, arguments);
-    let stderr = String::from_utf8(output.stderr).unwrap();
-    assert!(output.status.success(), "{arguments}: {}\n{stderr}", output.status);
-    (String::from_utf8(output.stdout).unwrap(), stderr)
 }
 
 /// The numbers of a run that succeeds.
@@ -44,13 +32,6 @@ fn json(directory: &Path, arguments: &str) -> Value {
     let (stdout, stderr) = succeed(directory, &format!("{arguments} --json"));
     assert_eq!(stderr, "");
     serde_json::from_str(&stdout).unwrap()
-}
-
-/// The exit status and standard error of a run that fails, and has nothing on standard output.
-fn fail(directory: &Path, arguments: &str) -> (i32, String) {
-    let output = onetrace(directory, arguments);
-    assert_eq!(String::from_utf8_lossy(&output.stdout), "", "{arguments}");
-    (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
 }
 
 #[track_caller]
@@ -245,111 +226,103 @@ fn wrong_arguments() {
     let whole = fs::read(directory.path().join("x.npy")).unwrap();
     fs::write(directory.path().join("short.npy"), &whole[..150]).unwrap();
 
-    let mut transcript = String::new();
-    for arguments in [
-        "--hidden 0 --input x.npy",
-        "--hidden -3 --input x.npy",
-        "--hidden nan --input x.npy",
-        "--hidden inf --input x.npy",
-        "--hidden many --input x.npy",
-        "--hidden 4 --steps -1 --input x.npy",
-        "--hidden 4 --steps nan --input x.npy",
-        "--hidden 4 --seed -inf --input x.npy",
-        "--hidden 4 --seed 1e19 --input x.npy",
-        "--hidden 4 --unroll 0 --input x.npy",
-        "--hidden 4 --unroll 2.5 --input x.npy",
-        "--hidden 4 --repeat 0 --input x.npy",
-        "--hidden 4 --repeat -1 --input x.npy",
-        "--hidden 4 --random 5",
-        "--hidden 4 --random 5x0",
-        "--hidden 4 --random 5x3 --input x.npy",
-        "--hidden 4 --random 5x3 --input-seed -1",
-        "--hidden 4",
-        "--input x.npy",
-        "--hidden 4 --input none.npy",
-        "--hidden 4 --input .",
-        "--hidden 4 --input text.npy",
-        "--hidden 4 --input short.npy",
-        "--hidden 4 --input vector.npy",
-        "--hidden 4 --input cube.npy",
-        "--hidden 4 --input featureless.npy",
-        "--hidden 4 --input x.npy --output none/h.npy",
-        "--hidden 4 --input x.npy --output .",
-        "--hidden 4 --input x.npy --output x.npy/h.npy",
-        "--hidden 4 --input none.npy --output none/h.npy",
-        "--hidden 4 --input x.npy --device quantum",
-    ] {
-        let (status, stderr) = fail(directory.path(), &format!("run {arguments}"));
-        assert_eq!(status, 2, "{arguments}");
-        // What clap adds behind the message is the same everywhere.
-        let message = stderr.split("\n\nUsage:").next().unwrap();
-        let message = message.split("\n\nFor more information").next().unwrap();
-        transcript += &format!("$ {arguments}\n{}\n", message.trim_end());
-    }
+    let transcript = refusals(directory.path(), &[
+        "run --hidden 0 --input x.npy",
+        "run --hidden -3 --input x.npy",
+        "run --hidden nan --input x.npy",
+        "run --hidden inf --input x.npy",
+        "run --hidden many --input x.npy",
+        "run --hidden 4 --steps -1 --input x.npy",
+        "run --hidden 4 --steps nan --input x.npy",
+        "run --hidden 4 --seed -inf --input x.npy",
+        "run --hidden 4 --seed 1e19 --input x.npy",
+        "run --hidden 4 --unroll 0 --input x.npy",
+        "run --hidden 4 --unroll 2.5 --input x.npy",
+        "run --hidden 4 --repeat 0 --input x.npy",
+        "run --hidden 4 --repeat -1 --input x.npy",
+        "run --hidden 4 --random 5",
+        "run --hidden 4 --random 5x0",
+        "run --hidden 4 --random 5x3 --input x.npy",
+        "run --hidden 4 --random 5x3 --input-seed -1",
+        "run --hidden 4",
+        "run --input x.npy",
+        "run --hidden 4 --input none.npy",
+        "run --hidden 4 --input .",
+        "run --hidden 4 --input text.npy",
+        "run --hidden 4 --input short.npy",
+        "run --hidden 4 --input vector.npy",
+        "run --hidden 4 --input cube.npy",
+        "run --hidden 4 --input featureless.npy",
+        "run --hidden 4 --input x.npy --output none/h.npy",
+        "run --hidden 4 --input x.npy --output .",
+        "run --hidden 4 --input x.npy --output x.npy/h.npy",
+        "run --hidden 4 --input none.npy --output none/h.npy",
+        "run --hidden 4 --input x.npy --device quantum",
+    ]);
     expect![[r#"
-        $ --hidden 0 --input x.npy
+        $ run --hidden 0 --input x.npy
         error: invalid value '0' for '--hidden <H>': must be at least 1
-        $ --hidden -3 --input x.npy
+        $ run --hidden -3 --input x.npy
         error: invalid value '-3' for '--hidden <H>': must be at least 1
-        $ --hidden nan --input x.npy
+        $ run --hidden nan --input x.npy
         error: invalid value 'nan' for '--hidden <H>': must be a finite number
-        $ --hidden inf --input x.npy
+        $ run --hidden inf --input x.npy
         error: invalid value 'inf' for '--hidden <H>': must be a finite number
-        $ --hidden many --input x.npy
+        $ run --hidden many --input x.npy
         error: invalid value 'many' for '--hidden <H>': must be a number
-        $ --hidden 4 --steps -1 --input x.npy
+        $ run --hidden 4 --steps -1 --input x.npy
         error: invalid value '-1' for '--steps <T>': must be at least 0
-        $ --hidden 4 --steps nan --input x.npy
+        $ run --hidden 4 --steps nan --input x.npy
         error: invalid value 'nan' for '--steps <T>': must be a number, not NaN
-        $ --hidden 4 --seed -inf --input x.npy
+        $ run --hidden 4 --seed -inf --input x.npy
         error: invalid value '-inf' for '--seed <S>': must be a finite number
-        $ --hidden 4 --seed 1e19 --input x.npy
+        $ run --hidden 4 --seed 1e19 --input x.npy
         error: invalid value '1e19' for '--seed <S>': must be from -9223372036854775808 to 9223372036854775807
-        $ --hidden 4 --unroll 0 --input x.npy
+        $ run --hidden 4 --unroll 0 --input x.npy
         error: invalid value '0' for '--unroll <K>': must be at least 1
-        $ --hidden 4 --unroll 2.5 --input x.npy
+        $ run --hidden 4 --unroll 2.5 --input x.npy
         error: invalid value '2.5' for '--unroll <K>': must be a whole number of at least 1
-        $ --hidden 4 --repeat 0 --input x.npy
+        $ run --hidden 4 --repeat 0 --input x.npy
         error: invalid value '0' for '--repeat <N>': must be at least 1
-        $ --hidden 4 --repeat -1 --input x.npy
+        $ run --hidden 4 --repeat -1 --input x.npy
         error: invalid value '-1' for '--repeat <N>': must be a whole number of at least 1
-        $ --hidden 4 --random 5
+        $ run --hidden 4 --random 5
         error: invalid value '5' for '--random <TxD>': must be time steps and features, such as 2048x32
-        $ --hidden 4 --random 5x0
+        $ run --hidden 4 --random 5x0
         error: invalid value '5x0' for '--random <TxD>': must have at least one feature
-        $ --hidden 4 --random 5x3 --input x.npy
+        $ run --hidden 4 --random 5x3 --input x.npy
         error: the argument '--random <TxD>' cannot be used with '--input <X.npy>'
-        $ --hidden 4 --random 5x3 --input-seed -1
+        $ run --hidden 4 --random 5x3 --input-seed -1
         error: invalid value '-1' for '--input-seed <N>': must be a whole number from 0 to 18446744073709551615
-        $ --hidden 4
+        $ run --hidden 4
         error: the following required arguments were not provided:
           <--input <X.npy>|--random <TxD>>
-        $ --input x.npy
+        $ run --input x.npy
         error: the following required arguments were not provided:
           --hidden <H>
-        $ --hidden 4 --input none.npy
+        $ run --hidden 4 --input none.npy
         error: --input: none.npy: No such file or directory (os error 2)
-        $ --hidden 4 --input .
+        $ run --hidden 4 --input .
         error: --input: .: Is a directory (os error 21)
-        $ --hidden 4 --input text.npy
+        $ run --hidden 4 --input text.npy
         error: --input: text.npy: this is not a .npy file: it does not begin with \x93NUMPY
-        $ --hidden 4 --input short.npy
+        $ run --hidden 4 --input short.npy
         error: --input: short.npy: the file is cut short: the header says shape (5, 3) with 4 bytes an element, 60 bytes in all, but only 22 bytes of data are there
-        $ --hidden 4 --input vector.npy
+        $ run --hidden 4 --input vector.npy
         error: --input: vector.npy: the sequence must have two axes, time and features, but it is f32[5]
-        $ --hidden 4 --input cube.npy
+        $ run --hidden 4 --input cube.npy
         error: --input: cube.npy: the sequence must have two axes, time and features, but it is f32[5,3,1]
-        $ --hidden 4 --input featureless.npy
+        $ run --hidden 4 --input featureless.npy
         error: --input: featureless.npy: the sequence must have at least one feature, but it is f32[5,0]
-        $ --hidden 4 --input x.npy --output none/h.npy
+        $ run --hidden 4 --input x.npy --output none/h.npy
         error: --output: none/h.npy cannot be written: No such file or directory (os error 2)
-        $ --hidden 4 --input x.npy --output .
+        $ run --hidden 4 --input x.npy --output .
         error: --output: . cannot be written: is a directory
-        $ --hidden 4 --input x.npy --output x.npy/h.npy
+        $ run --hidden 4 --input x.npy --output x.npy/h.npy
         error: --output: x.npy/h.npy cannot be written: Not a directory (os error 20)
-        $ --hidden 4 --input none.npy --output none/h.npy
+        $ run --hidden 4 --input none.npy --output none/h.npy
         error: --output: none/h.npy cannot be written: No such file or directory (os error 2)
-        $ --hidden 4 --input x.npy --device quantum
+        $ run --hidden 4 --input x.npy --device quantum
         error: --device: "quantum" is not a device that this build knows; known: cpu
     "#]].assert_eq(&transcript);
 }
@@ -388,8 +361,7 @@ fn what_is_larger_than_memory_is_refused() {
 fn standard_output_can_be_closed_or_full() {
     let directory = directory();
     let run = |stdout: Stdio| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_onetrace"));
-        command.args(RUN.split(' ')).current_dir(directory.path());
+        let mut command = command(directory.path(), RUN);
         command.stdout(stdout).stderr(Stdio::piped()).output().unwrap()
     };
     let (reader, writer) = std::io::pipe().unwrap();
@@ -406,13 +378,7 @@ fn standard_output_can_be_closed_or_full() {
 }
 
 #[test]
-fn help() {
-    let directory = tempfile::tempdir().unwrap();
-    let help = |arguments: &str| {
-        // clap puts spaces on empty lines.
-        let (stdout, _) = succeed(directory.path(), arguments);
-        stdout.lines().map(|line| line.trim_end().to_owned() + "\n").collect::<String>()
-    };
+fn help_reads_like_a_manual() {
     expect![[r#"
         Run traced loops on XLA.
 

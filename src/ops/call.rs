@@ -15,7 +15,7 @@ use crate::transform::jvp::{Dual, jvp_values};
 use crate::transform::transpose::{Input, transpose_values};
 use crate::trace::{self, Captures, Kind, record, scope};
 use crate::tree::{self, Tree};
-use crate::xla_ext::CompileFor;
+use crate::execute::CompileFor;
 
 operation! {
     /// Calls a function.

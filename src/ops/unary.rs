@@ -66,7 +66,7 @@ unary_operations! {
     /// Negation, `-x`. Signed integers and floats.
     neg: SignedNumber = |x| Ok(x.neg()?), Slope::Minus;
     /// The absolute value. Signed integers and floats.
-    abs: SignedNumber = |x| Ok(x.abs()?), Slope::Times(|x, _| x.sign());
+    abs: SignedNumber = |x| Ok(x.abs()?), Slope::Times(|x, _| direction(x));
     /// -1, 0 or 1 with the sign of `x`; NaN stays NaN. Signed integers and floats.
     sign: SignedNumber = |x| Ok(x.sign()?), Slope::Zero;
     /// The largest whole number not above `x`. Floats.
@@ -138,6 +138,12 @@ unary_operations! {
     count_leading_zeros: Int = |x| Ok(x.clz()?), Slope::Zero;
     /// The number of bits that are one, `lax.population_count`. Integers.
     population_count: Int = |x| xla_ext::unary("population_count", x), Slope::Zero;
+}
+
+/// The derivative of the absolute value, which is 1 at zero, as in JAX.
+fn direction(x: &Tensor) -> Tensor {
+    let one = Tensor::ones([], x.dtype());
+    select(&x.ge(0.0), &one, -&one)
 }
 
 impl Operation for Unary {

@@ -153,6 +153,22 @@ impl Case {
         (salt..).zip(&self.arguments).map(|(salt, argument)| argument.one(salt)).collect()
     }
 
+    /// Values along a new first axis.
+    fn batches(&self, salt: u32) -> Vec<Tensor> {
+        (salt..).zip(&self.arguments).map(|(salt, argument)| argument.many(salt)).collect()
+    }
+
+    /// What the function gives and, for some cotangents of it, those of its floating arguments.
+    fn with_cotangents(&self, x: &[Tensor]) -> Vec<Tensor> {
+        let (f, floats) = by_floats(&self.f, x.to_vec());
+        if floats.is_empty() || !self.reverse {
+            return (self.f)(x);
+        }
+        let (y, pullback) = vjp(f, floats);
+        let w = like(&y.iter().map(|y| y.aval().clone()).collect::<Vec<_>>(), 40);
+        [y, pullback(w)].concat()
+    }
+
     /// Checks all laws.
     pub fn check(&self) {
         self.check_derivatives();
@@ -160,25 +176,19 @@ impl Case {
     }
 
     fn check_derivatives(&self) {
-        let x = self.values(1);
-        let is_float: Vec<bool> = x.iter().map(|x| x.dtype().is_float()).collect();
-        let floats: Vec<Tensor> = x.iter().filter(|x| x.dtype().is_float()).cloned().collect();
-        if floats.is_empty() {
+        let (f, x) = by_floats(&self.f, self.values(1));
+        if x.is_empty() {
             return;
         }
-        // What is no float is held fixed.
-        let f = |floats: Vec<Tensor>| {
-            let mut floats = floats.into_iter();
-            let pairs = x.iter().zip(&is_float);
-            let x = pairs.map(|(x, float)| if *float { floats.next().unwrap() } else { x.clone() });
-            (self.f)(&x.collect::<Vec<_>>())
-        };
-        self.check_derivative(&self.name, &f, &floats, 20);
+        self.check_derivative(&self.name, &f, &x, 20);
         if self.reverse {
-            let w = like(&outputs(&f, &floats), 40);
+            let w = like(&outputs(&f, &x), 40);
             let backwards = |x: Vec<Tensor>| vjp(&f, x).1(w.clone());
-            self.check_derivative(&format!("{}, reversed", self.name), &backwards, &floats, 60);
+            self.check_derivative(&format!("{}, reversed", self.name), &backwards, &x, 60);
         }
+        let batched = |x: &[Tensor]| vmap(|x: Vec<Tensor>| (self.f)(&x))(x.to_vec());
+        let (f, x) = by_floats(batched, self.batches(1));
+        self.check_derivative(&format!("{}, batched", self.name), &f, &x, 80);
     }
 
     /// Laws 1 and 2 for `f` at `x`.
@@ -199,21 +209,25 @@ impl Case {
                 (z, pullback(w))
             });
             let moved = |h: f64| f(x.iter().zip(&v).map(|(x, v)| x + v * h).collect());
-            ((f(x.clone()), y, t), backwards, (moved(STEP), moved(-STEP)))
+            let slope = |(plus, minus): (Tensor, Tensor)| match plus.dtype().is_float() {
+                true => (plus - minus) / (2.0 * STEP),
+                false => plus,
+            };
+            let slopes: Vec<_> = moved(STEP).into_iter().zip(moved(-STEP)).map(slope).collect();
+            ((f(x.clone()), y, t), backwards, slopes)
         };
         let arguments = (x.to_vec(), v.clone(), w.clone());
         let lowered = must(what, jit(program).lower(&arguments));
         check_text(what, &lowered);
         let compiled = must(what, lowered.compile());
-        let ((y, same, t), backwards, (plus, minus)) = must(what, compiled.call(&arguments));
+        let ((y, same, t), backwards, slopes) = must(what, compiled.call(&arguments));
         for (i, y) in y.iter().enumerate() {
             close(&format!("{what}: result {i} under jvp"), &same[i], y, CLOSE);
             assert_eq!(t[i].aval(), y.aval(), "{what}: the type of tangent {i}");
             if !y.dtype().is_float() {
                 assert!(numbers(&t[i]).iter().all(|&t| t == 0.0), "{what}: tangent {i}");
             } else if self.smooth {
-                let slope = (&plus[i] - &minus[i]) / (2.0 * STEP);
-                close(&format!("{what}: jvp, result {i}"), &t[i], &slope, NEAR);
+                close(&format!("{what}: jvp, result {i}"), &t[i], &slopes[i], NEAR);
             }
         }
         if let Some((z, back)) = backwards {
@@ -246,8 +260,7 @@ impl Case {
         }
         batches.sort();
         batches.dedup();
-        let many: Vec<Tensor> =
-            (1..).zip(&self.arguments).map(|(salt, argument)| argument.many(salt)).collect();
+        let many = self.batches(1);
         let program = |many: Vec<Tensor>| -> Vec<(Vec<Tensor>, Vec<Tensor>)> {
             batches.iter().map(|batch| self.batched_and_looped(batch, &many)).collect()
         };
@@ -261,6 +274,18 @@ impl Case {
                 close(&what, batched, looped, CLOSE);
             }
         }
+        // A batch of nothing has only types.
+        let nothing =
+            many.iter().map(|x| Tensor::zeros([&[0], &x.shape()[1..]].concat(), x.dtype()));
+        let vmap = |x| vmap(|x: Vec<Tensor>| self.with_cotangents(&x))(x);
+        let lowered = must(&self.name, jit(vmap).lower(nothing.collect::<Vec<_>>()));
+        let empty = lowered.func().result_avals().iter().all(|aval| aval.shape[0] == 0);
+        assert!(
+            empty,
+            "{}: vmap over nothing gives {:?}",
+            self.name,
+            lowered.func().result_avals()
+        );
     }
 
     /// What `vmap` gives for arguments with a batch axis at these places, and what the function gives
@@ -276,7 +301,8 @@ impl Case {
             };
             pairs().map(of_one).collect::<Vec<_>>()
         };
-        let members: Vec<Vec<Tensor>> = (0..MEMBERS).map(|m| (self.f)(&member(m))).collect();
+        let members: Vec<Vec<Tensor>> =
+            (0..MEMBERS).map(|m| self.with_cotangents(&member(m))).collect();
         let along = |i: usize| {
             let results: Vec<&Tensor> = members.iter().map(|results| &results[i]).collect();
             stack(&results, if back { -1 } else { 0 })
@@ -289,7 +315,7 @@ impl Case {
         });
         let axes: Vec<BatchAxes> = batch.iter().map(|place| place.axes()).collect();
         let vmap = Vmap::new().in_axes(axes).out_axes(if back { -1 } else { 0 });
-        (vmap.run(|x: Vec<Tensor>| (self.f)(&x), placed.collect()), looped)
+        (vmap.run(|x: Vec<Tensor>| self.with_cotangents(&x), placed.collect()), looped)
     }
 }
 
@@ -309,6 +335,23 @@ impl Place {
             Place::Back => (-1).into(),
         }
     }
+}
+
+/// `f` as a function of its floating arguments, which are given too; the others are held fixed.
+fn by_floats(
+    f: impl Fn(&[Tensor]) -> Vec<Tensor>,
+    x: Vec<Tensor>,
+) -> (impl Fn(Vec<Tensor>) -> Vec<Tensor>, Vec<Tensor>) {
+    let floats = x.iter().filter(|x| x.dtype().is_float()).cloned().collect();
+    let of_floats = move |floats: Vec<Tensor>| {
+        let mut floats = floats.into_iter();
+        let all = x.iter().map(|x| match x.dtype().is_float() {
+            true => floats.next().unwrap(),
+            false => x.clone(),
+        });
+        f(&all.collect::<Vec<_>>())
+    };
+    (of_floats, floats)
 }
 
 /// The types of what `f` gives.

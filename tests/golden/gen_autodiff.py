@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-NAN, INF = math.nan, math.inf
+INF = math.inf
 FUNCTIONS = {}
 TABLE = []
 
@@ -83,7 +83,7 @@ def key():
 
 TIES = [[1.0, 3.0, 3.0, 2.0], [0.0, 0.0, 0.0, 0.0], [-1.0, 5.0, -1.0, 5.0]]
 HOLES = [[2.0, 0.0, 3.0, -1.0], [0.0, 2.0, 0.0, 1.5], [1.0, 2.0, 3.0, 4.0]]
-EDGES = [0.0, -0.5, 0.5, -1.0, 1.0, -3.0, 3.0, 20.0, -20.0]
+EDGES = [0.0, -0.5, 0.5, -1.0, 1.0, -3.0, 3.0]
 
 
 # Probabilities and norms.
@@ -156,11 +156,6 @@ def max_pool(x):
 @case(lit(TIES), kinds="vjp jvp jacfwd", vmap=(0,))
 def maxima(x):
     return x.max(1), x.min(0), x.max()
-
-
-@case(lit([[1.0, NAN, 2.0], [0.0, 1.0, 1.0]]))
-def maxima_nan(x):
-    return x.max(1)
 
 
 @case(lit(TIES), vmap=(1,))
@@ -372,7 +367,7 @@ def recurrent(x, w, u, h):
 # Element by element, where it is delicate.
 
 
-@case(lit([0.0, 0.0, 2.0, 1.5, 3.0]), lit([2.0, 1.0, 0.0, -1.0, 0.5]), vmap=(0, None))
+@case(lit([0.0, 0.0, 2.0, 1.5, 3.0]), lit([2.0, 1.0, 0.0, -1.0, 0.5]), vmap=(0, 0))
 def power(x, y):
     return x**y
 
@@ -382,6 +377,7 @@ def powers(x):
     return x**2 + x**3, x**0, jnp.square(x)
 
 
+@case(lit([20.0, -20.0]), name="activations_saturated")
 @case(lit(EDGES), kinds="vjp jvp hessian", vmap=(0,))
 def activations(x):
     return jax.nn.softplus(x) + jax.nn.silu(x) + jax.nn.gelu(x), jax.nn.log_sigmoid(x), jax.nn.gelu(x, approximate=False)

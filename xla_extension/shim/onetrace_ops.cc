@@ -10,11 +10,9 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
-#include "xla/debug_options_flags.h"
 #include "xla/hlo/builder/lib/constants.h"
 #include "xla/hlo/builder/lib/math.h"
 #include "xla/hlo/builder/xla_builder.h"
-#include "xla/tsl/util/command_line_flags.h"
 #include "xla/xla_data.pb.h"
 
 using xla::XlaOp;
@@ -117,20 +115,6 @@ XlaOp* onetrace_cumulative(const XlaOp* x, const XlaOp* init,
   return new XlaOp(xla::ReduceWindowWithGeneralPadding(*x, *init, *computation, window, strides,
                                                        /*base_dilations=*/{},
                                                        /*window_dilations=*/{}, padding));
-}
-
-// Sets an option of XLA, in the form it has in XLA_FLAGS, for all that is compiled from now on. One
-// that this version of XLA does not know is left out.
-void onetrace_set_option(const char* option) {
-  std::vector<std::string> options = {option};
-  std::vector<tsl::Flag> known;
-  xla::AppendDebugOptionsFlags(&known);
-  tsl::Flags::Parse(options, known);
-}
-
-// Whether XLA:CPU emits fusions through MLIR, and not straight as LLVM IR.
-bool onetrace_uses_fusion_emitters() {
-  return xla::GetDebugOptionsFromFlags().xla_cpu_use_fusion_emitters();
 }
 
 // Sets the metadata of every operation that the builder makes from now on.

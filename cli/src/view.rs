@@ -1,0 +1,66 @@
+//! A program at a stage, and what is asked of it: the same for models and for files.
+
+use onetrace::Memory;
+use onetrace::hlo::Module;
+use serde::{Deserialize, Serialize};
+
+use crate::dump::Printing;
+use crate::failure::Failure;
+use crate::program::{Lowered, Stage, open_device};
+
+/// The module of a program at a stage.
+pub struct View {
+    pub module: Module,
+    /// What the program needs on its device, if it was compiled and the backend tells.
+    pub memory: Option<Memory>,
+}
+
+/// What is asked of a program, and of what stage of it.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Request {
+    pub stage: Stage,
+    /// Whether the program is compiled though the stage does not need it.
+    pub compile: bool,
+    /// The name of the device to compile for.
+    pub device: String,
+    pub task: Task,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+pub enum Task {
+    Print(Printing),
+    Measure,
+}
+
+impl Request {
+    pub fn compiles(&self) -> bool {
+        self.compile || self.stage == Stage::Optimized
+    }
+
+    /// What is asked, of a model.
+    pub fn view_of_model(&self, lowered: Lowered) -> Result<View, Failure> {
+        let traced = lowered.module()?;
+        if !self.compiles() {
+            return Ok(View { module: traced, memory: None });
+        }
+        let compiled = lowered.compile_for(&open_device(&self.device)?)?;
+        let module = match self.stage {
+            Stage::Traced => traced,
+            Stage::Optimized => compiled.optimized()?,
+        };
+        Ok(View { module, memory: compiled.memory() })
+    }
+
+    /// What is asked, of the module of a file.
+    pub fn view_of_module(&self, module: Module) -> Result<View, Failure> {
+        if !self.compiles() {
+            return Ok(View { module, memory: None });
+        }
+        let program = module.compile(&open_device(&self.device)?)?;
+        let module = match self.stage {
+            Stage::Traced => module,
+            Stage::Optimized => program.optimized()?,
+        };
+        Ok(View { module, memory: program.memory() })
+    }
+}
