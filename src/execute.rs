@@ -115,7 +115,8 @@ impl Executable {
 
 /// The device that all `arrays` are tied to, if some are.
 pub(crate) fn common_device(arrays: &[&Array]) -> Result<Option<Device>> {
-    let mut homes = arrays.iter().filter_map(|array| array.home());
+    let homes: Result<Vec<Option<&Device>>> = arrays.iter().map(|array| array.home()).collect();
+    let mut homes = homes?.into_iter().flatten();
     let first = homes.next();
     match homes.find(|&home| Some(home) != first).zip(first) {
         None => Ok(first.cloned()),

@@ -413,7 +413,7 @@ impl<A: Tree, R: Tree> Compiled<A, R> {
     fn check_devices(&self, leaves: &[Tensor]) -> Result<()> {
         let device = self.device();
         for (leaf, (_, name)) in leaves.iter().zip(&self.params) {
-            if let Some(home) = trace::concrete(leaf)?.home().filter(|&home| home != device) {
+            if let Some(home) = trace::concrete(leaf)?.home()?.filter(|&home| home != device) {
                 return Err(Error::new(
                     ErrorKind::Device,
                     format!(

@@ -91,6 +91,7 @@
 mod array;
 mod autodiff;
 pub mod aval;
+mod batch_axes;
 mod device;
 mod error;
 mod execute;
@@ -106,6 +107,7 @@ mod memory;
 pub mod nn;
 mod ops;
 mod pjrt;
+mod pmap;
 #[doc(hidden)]
 pub mod quantity;
 pub mod random;
@@ -121,6 +123,7 @@ pub use autodiff::{
     vjp,
 };
 pub use aval::{Aval, DType, Shape};
+pub use batch_axes::{BatchAxes, SAME};
 pub use device::{Device, DeviceMemory, Plugin, XlaOptions};
 pub use error::{Error, ErrorKind, Location, Result};
 pub use host::{Element, Scalar};
@@ -129,6 +132,7 @@ pub use ops::checkpoint::{Checkpoint, Policy, checkpoint, checkpoint_with};
 pub use memory::{Memory, host_memory};
 pub use ops::associative_scan::{AssociativeScan, associative_scan, map};
 pub use ops::binary::Operand;
+pub use ops::collective::{axis_index, pmax, pmean, pmin, psum};
 pub use ops::concatenate::{concatenate, stack};
 pub use ops::control::Pure;
 pub use ops::custom::{custom_jvp, custom_vjp};
@@ -141,9 +145,10 @@ pub use ops::sort::sort;
 pub use ops::stop_gradient::stop_gradient;
 pub use ops::switch::{cond, switch};
 pub use ops::while_loop::{fori_loop, while_loop};
+pub use pmap::{Pmap, pmap};
 pub use tensor::Tensor;
 pub use trace::scope::named_scope;
-pub use vmap::{BatchAxes, SAME, Vmap, vmap};
+pub use vmap::{Vmap, vmap};
 
 /// The code in the README, which is tested as documentation.
 #[cfg(doctest)]

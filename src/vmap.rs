@@ -1,84 +1,13 @@
 //! `vmap`: a function of one example becomes a function of a batch.
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::batch_axes::{BatchAxes, Sizes};
+use crate::error::{Error, Result};
 use crate::ops::call::composite;
 use crate::ops::control::{leaf_name, result_tree, trace_region};
-use crate::ops::resolve_axis;
 use crate::tensor::Tensor;
 use crate::trace::Kind;
 use crate::transform::batch::{Batched, batch_values};
-use crate::tree::{self, Key, Path, Tree};
-
-/// Says of an argument that it is the same for all members of a batch, among the
-/// [axes of a `Vmap`](Vmap::in_axes); `None` in the `in_axes` of `jax.vmap`.
-pub const SAME: BatchAxes = BatchAxes(Kinds::Same);
-
-/// Along which axis of each tensor the members of a batch stand: one for all leaves, or one for each
-/// part of a tuple. See [`Vmap::in_axes`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BatchAxes(Kinds);
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Kinds {
-    Same,
-    Axis(isize),
-    Parts(Vec<BatchAxes>),
-}
-
-impl From<isize> for BatchAxes {
-    fn from(axis: isize) -> BatchAxes {
-        BatchAxes(Kinds::Axis(axis))
-    }
-}
-
-/// For the parts of a `Vec` or an array.
-impl<Part: Into<BatchAxes>> From<Vec<Part>> for BatchAxes {
-    fn from(parts: Vec<Part>) -> BatchAxes {
-        BatchAxes(Kinds::Parts(parts.into_iter().map(Into::into).collect()))
-    }
-}
-
-macro_rules! tuples_of_axes {
-    ($($($Part:ident)+;)*) => {$(
-        impl<$($Part: Into<BatchAxes>),+> From<($($Part,)+)> for BatchAxes {
-            #[allow(non_snake_case, reason = "each variable is named as its type")]
-            fn from(($($Part,)+): ($($Part,)+)) -> BatchAxes {
-                BatchAxes(Kinds::Parts(vec![$($Part.into()),+]))
-            }
-        }
-    )*};
-}
-
-tuples_of_axes! {
-    A;
-    A B;
-    A B C;
-    A B C D;
-    A B C D E;
-    A B C D E F;
-    A B C D E F G;
-    A B C D E F G H;
-}
-
-impl BatchAxes {
-    /// The axis of the leaf at `path`, if it has one.
-    fn of_leaf(&self, what: &str, path: &[Key]) -> Result<Option<isize>> {
-        match (&self.0, path) {
-            (Kinds::Same, _) => Ok(None),
-            (Kinds::Axis(axis), _) => Ok(Some(*axis)),
-            (Kinds::Parts(parts), [Key::Index(i), rest @ ..]) if *i < parts.len() => {
-                parts[*i].of_leaf(what, rest)
-            }
-            (Kinds::Parts(parts), _) => Err(Error::new(
-                ErrorKind::Tree,
-                format!(
-                    "vmap: {what} names the axes of a tuple of {}, but there is none",
-                    parts.len(),
-                ),
-            )),
-        }
-    }
-}
+use crate::tree::{self, Path, Tree};
 
 /// Makes `f`, a function of one example, a function of a batch of them: the members stand along the
 /// first axis of every leaf of the arguments and of the results; `jax.vmap`.
@@ -133,7 +62,7 @@ impl Vmap {
         Vmap { in_axes: 0.into(), out_axes: 0.into(), size: None }
     }
 
-    /// Along which axis of the arguments the members stand: a number for all leaves, [`SAME`] for
+    /// Along which axis of the arguments the members stand: a number for all leaves, [`SAME`](crate::SAME) for
     /// none, or a tuple of these (and of tuples) for the parts of a tuple. Negative numbers count
     /// from the back.
     pub fn in_axes(mut self, axes: impl Into<BatchAxes>) -> Vmap {
@@ -142,7 +71,7 @@ impl Vmap {
     }
 
     /// Along which axis of the results the members are to stand, as for
-    /// [`in_axes`](Vmap::in_axes). [`SAME`] is for results that are the same for all members.
+    /// [`in_axes`](Vmap::in_axes). [`SAME`](crate::SAME) is for results that are the same for all members.
     pub fn out_axes(mut self, axes: impl Into<BatchAxes>) -> Vmap {
         self.out_axes = axes.into();
         self
@@ -192,38 +121,21 @@ impl Vmap {
 
     /// The number of members, and each argument with the axis they stand along.
     fn inputs<A: Tree>(&self, arguments: &A) -> Result<(usize, Vec<Batched>)> {
-        let mut inputs = Vec::new();
-        let mut sizes = Vec::new();
-        for (path, leaf) in tree::leaves_with_paths(arguments) {
-            let name = leaf_name("arg", &path);
-            let axis = match self.in_axes.of_leaf("in_axes", path.keys())? {
-                None => None,
-                Some(axis) => {
-                    let axis = resolve_axis(&format!("vmap: {name}"), axis, leaf.rank())?;
-                    sizes.push((name, leaf.aval().clone(), axis));
-                    Some(axis)
-                }
-            };
-            inputs.push(Batched { tensor: leaf, axis });
-        }
-        let found = sizes.first().map(|(_, aval, axis)| aval.shape[*axis]);
-        let Some(size) = self.size.or(found) else {
+        let axes = self.in_axes.of_arguments("vmap", arguments)?;
+        let sizes = Sizes::of(arguments, &axes);
+        let Some(size) = self.size.or(sizes.first()) else {
             return Err(Error::argument(
                 "vmap: no argument has an axis for the members, so their number must be given: \
                  Vmap::new().axis_size(n)",
             ));
         };
-        if sizes.iter().all(|(_, aval, axis)| aval.shape[*axis] == size) {
-            return Ok((size, inputs));
-        }
-        let lines = sizes.iter().map(|(name, aval, axis)| {
-            format!("\n  {name}: {aval} has {} along axis {axis}", aval.shape[*axis])
-        });
         let rule = match self.size {
             Some(size) => format!("there must be axis_size, {size}, members along every axis"),
             None => "there must be the same number of members along every axis".to_owned(),
         };
-        Err(Error::shape(format!("vmap: {rule}, but:{}", lines.collect::<String>())))
+        sizes.check(size, &format!("vmap: {rule}"))?;
+        let leaves = tree::leaves(arguments).into_iter().zip(axes);
+        Ok((size, leaves.map(|(tensor, axis)| Batched { tensor, axis }).collect()))
     }
 
     /// The results, with the members along the axes that are asked for.
@@ -239,11 +151,8 @@ impl Vmap {
     }
 
     fn output(&self, size: usize, path: &Path, value: Batched) -> Result<Tensor> {
-        let name = leaf_name("result", path);
-        match self.out_axes.of_leaf("out_axes", path.keys())? {
-            Some(axis) => {
-                let rank = value.member().rank() + 1;
-                let to = resolve_axis(&format!("vmap: {name}"), axis, rank)?;
+        match self.out_axes.of_result("vmap", path, value.member().rank() + 1)? {
+            Some(to) => {
                 let from = value.axis.unwrap_or(0);
                 let tensor = match value.axis {
                     Some(_) => value.tensor,
@@ -255,8 +164,9 @@ impl Vmap {
                 })
             }
             None if value.is_batched() => Err(Error::argument(format!(
-                "vmap: out_axes says that {name} is the same for all members, but it depends on \
-                 them: give it an axis"
+                "vmap: out_axes says that {} is the same for all members, but it depends on them: \
+                 give it an axis",
+                leaf_name("result", path),
             ))),
             None => Ok(value.tensor),
         }

@@ -9,7 +9,7 @@ use common::{Golden, Tolerance, difference, eager_and_jitted, for_each_in_parall
 use onetrace::prelude::*;
 use onetrace::{
     BatchAxes, SAME, Vmap, associative_scan, concatenate, einsum, hessian, jacfwd, jacrev,
-    keepdims, random, select, sort,
+    keepdims, random, select, sort, stop_gradient,
 };
 use serde_json::Value;
 
@@ -286,7 +286,7 @@ fn places(f: &str, xs: &[Tensor]) -> Option<Vec<Tensor>> {
         }
         "segment_softmax" => {
             let (segments, lowest) = (&xs[1], Tensor::full([3], f64::NEG_INFINITY, DType::F32));
-            let largest = lowest.scatter_max(segments, x.stop_gradient());
+            let largest = lowest.scatter_max(segments, stop_gradient(x.clone()));
             let e = (x - largest.take(segments, 0)).exp();
             let sums = Tensor::zeros([3], DType::F32).scatter_add(segments, &e);
             vec![&e / sums.take(segments, 0)]
@@ -340,7 +340,7 @@ fn elements(f: &str, xs: &[Tensor]) -> Option<Vec<Tensor>> {
         }
         "extremes" => vec![x.maximum(&xs[1]), x.minimum(&xs[1])],
         "logaddexp" => vec![x.logaddexp(&xs[1])],
-        "held_fixed" => vec![x.stop_gradient() * &xs[1] + x],
+        "held_fixed" => vec![stop_gradient(x.clone()) * x * &xs[1]],
         "choice" => vec![select(x, xs[1].square(), &xs[2])],
         "mixed" => {
             let (y, z) = (&xs[1], &xs[2]);

@@ -401,6 +401,7 @@ fn every_operation_is_in_the_table() {
     let cases = families.iter().flat_map(|family| family());
     let seen: BTreeSet<&str> = cases.flat_map(|case| case.operations()).collect();
     let all: BTreeSet<&str> = operation_names().into_iter().collect();
-    let missing: Vec<&&str> = all.difference(&seen).collect();
+    // Collectives are for several devices: `tests/pmap.rs` has them.
+    let missing: Vec<&&str> = all.difference(&seen).filter(|name| **name != "all_reduce").collect();
     assert!(missing.is_empty(), "there is no case with {missing:?}");
 }

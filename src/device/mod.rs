@@ -153,6 +153,11 @@ impl Device {
         (!self.platform.is_plugin()).then_some(of_machine)
     }
 
+    /// All devices of the platform, this one among them.
+    pub(crate) fn peers(&self) -> Vec<Device> {
+        self.platform.devices()
+    }
+
     /// Whether data goes from one device to the other without the host.
     pub(crate) fn shares_client_with(&self, other: &Device) -> bool {
         Arc::ptr_eq(&self.platform, &other.platform)

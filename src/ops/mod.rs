@@ -218,6 +218,7 @@ pub(crate) mod binary;
 pub(crate) mod broadcast;
 pub(crate) mod call;
 pub(crate) mod checkpoint;
+pub(crate) mod collective;
 pub(crate) mod concatenate;
 pub(crate) mod constant;
 pub(crate) mod control;
@@ -250,6 +251,7 @@ operations! {
     broadcast::Transpose,
     call::Call,
     checkpoint::CheckpointOp,
+    collective::AllReduce,
     concatenate::Concatenate,
     constant::Constant,
     convert::Bitcast,

@@ -1,10 +1,11 @@
 //! Reductions: folding the elements along axes into one.
 
-use xla::{XlaBuilder, XlaOp};
+use xla::{XlaBuilder, XlaComputation, XlaOp};
 
 use super::broadcast::{Broadcast, Reshape};
 use super::domain::{Domain, require};
 use super::select::select;
+use super::stop_gradient::stop_gradient;
 use super::{Operation, composed, inputs, resolve_axis, rules};
 use crate::Tensor;
 use crate::aval::{Aval, DType, Shape};
@@ -75,6 +76,14 @@ impl Fold {
             Fold::Or => x.or(y)?,
         })
     }
+
+    /// The function as a computation of two scalars.
+    pub fn computation(self, dtype: DType) -> Result<XlaComputation> {
+        let scalar = Aval::scalar(dtype);
+        Lowering::computation(self.name(), &[scalar.clone(), scalar], |_, params| {
+            self.combine(&params[0], &params[1])
+        })
+    }
 }
 
 impl Attribute for Fold {
@@ -117,11 +126,7 @@ impl Operation for Reduce {
 
     fn lower(&self, cx: &Lowering, inputs: &[XlaOp], outputs: &[Aval]) -> Result<Vec<XlaOp>> {
         let dtype = outputs[0].dtype;
-        let scalar = Aval::scalar(dtype);
-        let pair = [scalar.clone(), scalar];
-        let computation = Lowering::computation(self.kind.name(), &pair, |_, params| {
-            self.kind.combine(&params[0], &params[1])
-        })?;
+        let computation = self.kind.computation(dtype)?;
         let neutral = self.kind.neutral(cx.builder(), dtype)?;
         Ok(vec![inputs[0].reduce(neutral, computation, &dims(&self.axes), false)?])
     }
@@ -475,7 +480,7 @@ impl Tensor {
         or_poison!(require("logsumexp", self, Domain::Float), self);
         composed("logsumexp", self.clone(), |x| {
             // What is subtracted comes back, so it has no part in the derivative.
-            let largest = fold(&x.stop_gradient(), Fold::Max, &resolved, true);
+            let largest = fold(&stop_gradient(x.clone()), Fold::Max, &resolved, true);
             // Infinities must not be subtracted from one another.
             let largest = select(&largest.is_finite(), &largest, 0);
             let sum = total(&(&x - &largest).exp(), Fold::Sum, &resolved, true);
@@ -495,7 +500,7 @@ impl Tensor {
         let resolved = or_poison!(axes.into().resolve("softmax", self.aval()), self);
         or_poison!(require("softmax", self, Domain::Float), self);
         composed("softmax", self.clone(), |x| {
-            let exp = (&x - fold(&x.stop_gradient(), Fold::Max, &resolved, true)).exp();
+            let exp = (&x - fold(&stop_gradient(x.clone()), Fold::Max, &resolved, true)).exp();
             &exp / total(&exp, Fold::Sum, &resolved, true)
         })
     }
@@ -507,7 +512,7 @@ impl Tensor {
         let resolved = or_poison!(axes.into().resolve("log_softmax", self.aval()), self);
         or_poison!(require("log_softmax", self, Domain::Float), self);
         composed("log_softmax", self.clone(), |x| {
-            let shifted = &x - fold(&x.stop_gradient(), Fold::Max, &resolved, true);
+            let shifted = &x - fold(&stop_gradient(x.clone()), Fold::Max, &resolved, true);
             &shifted - total(&shifted.exp(), Fold::Sum, &resolved, true).log()
         })
     }

@@ -28,8 +28,9 @@ impl Operation for StopGradient {
         Ok(inputs.to_vec())
     }
 
+    /// The operation stays, so that derivatives of derivatives have nothing to follow either.
     fn jvp(&self, primals: &[Tensor], _: &[Option<Tensor>]) -> Result<Dual> {
-        Ok(Dual::constant(primals.to_vec()))
+        rules::no_tangent(self, primals)
     }
 
     fn transpose(&self, _: &[Option<Tensor>], _: &[Input]) -> Result<Vec<Option<Tensor>>> {

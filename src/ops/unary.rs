@@ -3,6 +3,7 @@
 use xla::XlaOp;
 
 use super::domain::{Domain, Slope, no_slope, result_dtype, told_by_name};
+use super::select::select;
 use super::{Operation, inputs, rules};
 use crate::Tensor;
 use crate::aval::{Aval, DType};
@@ -127,9 +128,6 @@ unary_operations! {
     lgamma: Float = |x| xla_ext::unary("lgamma", x), Slope::Times(|x, _| x.digamma());
     /// The derivative of [`lgamma`](Tensor::lgamma). Floats.
     digamma: Float = |x| xla_ext::unary("digamma", x), Slope::Times(|x, _| Tensor::ones(x.shape(), x.dtype()).polygamma(x));
-    /// `x` itself, as what does not change when `x` does: its derivative is zero;
-    /// `lax.stop_gradient`. Any dtype.
-    stop_gradient: Any = |x| Ok(x.clone()), Slope::Zero;
     /// Whether `x` is neither infinite nor NaN. Floats; the result is `bool`.
     is_finite: Float -> Bool = |x| Ok(x.is_finite()?), Slope::Zero;
     /// Logical not of `bool`, bitwise complement of integers.

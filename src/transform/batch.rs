@@ -35,11 +35,10 @@ impl Batched {
 
     /// The type of one member's value.
     pub fn member(&self) -> Aval {
-        let mut shape = self.tensor.shape().to_vec();
-        if let Some(axis) = self.axis {
-            shape.remove(axis);
+        match self.axis {
+            Some(axis) => self.tensor.aval().without_axis(axis),
+            None => self.tensor.aval().clone(),
         }
-        self.tensor.aval().with_shape(shape)
     }
 
     /// The values along the first axis, those of `size` members.
