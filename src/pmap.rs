@@ -19,6 +19,7 @@ use crate::ops::control::leaf_name;
 use crate::pjrt::{self, Buffer};
 use crate::tensor::{Repr, Tensor};
 use crate::trace::{self, Captures, Kind};
+use crate::transform::varying::varying;
 use crate::tree::{self, Structure, Tree};
 
 /// Makes a function that several devices run at the same time, each with its part of the arguments:
@@ -102,16 +103,20 @@ struct Call<'a> {
 struct Traced<R> {
     /// Its last parameter is the number of the device.
     func: Func,
+    results: Vec<Output>,
     output: R,
 }
+
+/// A result: its type on one device, and the axis along which those of all are to stand; none if they
+/// are the same.
+type Output = (Aval, Option<usize>);
 
 /// A program that was compiled for several devices.
 struct Program<R> {
     program: pjrt::Executable,
     /// The number of each device.
     indices: Array,
-    /// The type of each result on one device, and the axis along which those of all are to stand.
-    results: Vec<(Aval, Option<usize>)>,
+    results: Vec<Output>,
     output: R,
 }
 
@@ -135,7 +140,7 @@ impl<A: Tree, R: Tree, F: Fn(A) -> R> Pmap<A, R, F> {
     /// Along which axis of the results those of the devices are to stand, as for
     /// [`in_axes`](Pmap::in_axes). [`SAME`](crate::SAME) is for results that are the same on all devices, such as
     /// what was computed of a `psum`: the result is that of the first device, and the other ones keep
-    /// theirs for the next call.
+    /// theirs for the next call. A result that may differ is an error.
     #[must_use]
     pub fn out_axes(mut self, axes: impl Into<BatchAxes>) -> Self {
         self.out_axes = axes.into();
@@ -179,7 +184,8 @@ impl<A: Tree, R: Tree, F: Fn(A) -> R> Pmap<A, R, F> {
             Some(program) => program,
             // The lock is not held here: another thread may compile the same, and the last wins.
             None => {
-                let program = Arc::new(self.compile(self.trace(arguments, &call, location)?, &call)?);
+                let traced = self.trace(arguments, &call, location)?;
+                let program = Arc::new(Self::compile(traced, &call)?);
                 self.lock().insert(signature, program.clone());
                 program
             }
@@ -210,9 +216,9 @@ impl<A: Tree, R: Tree, F: Fn(A) -> R> Pmap<A, R, F> {
     fn prepare<'a>(&self, arguments: &A, leaves: &'a [Tensor]) -> Result<Call<'a>> {
         if trace::is_tracing() {
             return Err(Error::argument(
-                "pmap: it cannot be called while another function is traced (by jit, grad, vmap, scan \
-                 or pmap): the program of that one is for one device. Call it outside, and let the \
-                 function that it runs use jit, grad, vmap and scan",
+                "pmap: a function for several devices cannot be called where another one is traced (by \
+                 jit, grad, vmap, scan or pmap), which becomes a program of its own: call it outside, \
+                 and use jit, grad, vmap and scan in the function that the devices run",
             ));
         }
         tree::check(arguments)?;
@@ -252,23 +258,38 @@ impl<A: Tree, R: Tree, F: Fn(A) -> R> Pmap<A, R, F> {
             .map_err(trace::Panic::into_error)?
             .into_traced()
             .map_err(|error| error.at(location))?;
-        Ok(Traced { func: traced.func, output: traced.output })
+        let results = self.results(&traced.func, &traced.output, call)?;
+        Ok(Traced { func: traced.func, results, output: traced.output })
     }
 
-    fn compile(&self, traced: Traced<R>, call: &Call) -> Result<Program<R>> {
-        let paths = tree::leaves_with_paths(&traced.output).into_iter().map(|(path, _)| path);
-        let result = |(path, aval): (tree::Path, Aval)| {
+    /// Where the results are to stand. Only what is the same on all devices can be one result.
+    fn results(&self, func: &Func, output: &R, call: &Call) -> Result<Vec<Output>> {
+        let differ: Vec<bool> = call.axes.iter().map(Option::is_some).chain([true]).collect();
+        let differ = varying(func, &differ)?;
+        let paths = tree::leaves_with_paths(output).into_iter().map(|(path, _)| path);
+        let results = paths.zip(func.result_avals()).zip(differ);
+        let place = |((path, aval), differs): ((tree::Path, Aval), bool)| {
             let axis = self.out_axes.of_result("pmap", &path, aval.rank() + 1)?;
+            if axis.is_none() && differs {
+                return Err(Error::argument(format!(
+                    "pmap: out_axes says that {} is the same on all devices, but it depends on \
+                     arguments with an axis or on `axis_index`: give it an axis, or apply `pmean`, \
+                     `psum` or the like to what differs",
+                    leaf_name("result", &path),
+                )));
+            }
             Ok((aval, axis))
         };
-        let results: Result<Vec<_>> = paths.zip(traced.func.result_avals()).map(result).collect();
-        let results = results?;
+        results.map(place).collect()
+    }
+
+    fn compile(traced: Traced<R>, call: &Call) -> Result<Program<R>> {
         let computation = lower::lower(&traced.func, &[])?;
         let program = device::compile(&call.devices, &computation, &XlaOptions::new())?;
         let count = call.devices.len();
         let indices = HostArray::new(&(0..count as i32).collect::<Vec<_>>(), &[count])?;
         let indices = Array::from_host(indices, "axis_index");
-        Ok(Program { program, indices, results, output: traced.output })
+        Ok(Program { program, indices, results: traced.results, output: traced.output })
     }
 }
 
@@ -351,7 +372,9 @@ fn checked(devices: &[Device]) -> Result<Vec<Device>> {
     }
     for (i, device) in devices.iter().enumerate() {
         if devices[..i].contains(device) {
-            return error(format!("pmap: the devices must be different, but {device} is there twice"));
+            return error(format!(
+                "pmap: the devices must be different, but {device} is there twice"
+            ));
         }
     }
     Ok(devices.to_vec())

@@ -14,6 +14,7 @@ use crate::transform::batch::{Batched, batch_values};
 use crate::transform::jvp::{Dual, jvp_values};
 use crate::transform::transpose::{Input, transpose_values};
 use crate::trace::{self, Captures, Kind, record, scope};
+use crate::transform::varying::varying;
 use crate::tree::{self, Tree};
 use crate::execute::CompileFor;
 
@@ -54,6 +55,10 @@ impl Operation for Call {
 
     fn regions(&self) -> Vec<&Func> {
         vec![&self.function]
+    }
+
+    fn varies(&self, inputs: &[bool], _: usize) -> Result<Vec<bool>> {
+        varying(&self.function, inputs)
     }
 }
 

@@ -18,6 +18,7 @@ use crate::transform::jvp::{Dual, jvp, or_zeros};
 use crate::transform::prune::{PrunedOp, prune};
 use crate::transform::split::{From, Save, SplitOp, split_saving};
 use crate::transform::transpose::{Input, transpose_values};
+use crate::transform::varying::varying;
 use crate::transform::{build, count, positions};
 use crate::tree::{self, Tree};
 use crate::xla_ext;
@@ -116,6 +117,10 @@ impl Operation for CheckpointOp {
 
     fn regions(&self) -> Vec<&Func> {
         vec![&self.function]
+    }
+
+    fn varies(&self, inputs: &[bool], _: usize) -> Result<Vec<bool>> {
+        varying(&self.function, inputs)
     }
 
     fn split(&self, unknown: &[bool]) -> Result<Option<SplitOp>> {

@@ -7,10 +7,11 @@ use xla::XlaOp;
 
 use super::control::result_tree;
 use super::reduce::Fold;
-use super::{Operation, composed, inputs, rules};
+use super::{Op, Operation, composed, inputs, rules};
 use crate::Tensor;
 use crate::aval::{Aval, DType};
 use crate::error::{Error, Result};
+use crate::ir::{Equation, Func};
 use crate::lower::Lowering;
 use crate::trace::{poison, record_one};
 use crate::transform::batch::Batched;
@@ -70,6 +71,25 @@ impl Operation for AllReduce {
     fn batch(&self, size: usize, inputs: &[Batched]) -> Result<Vec<Batched>> {
         rules::elementwise_batch(self, size, inputs)
     }
+
+    fn varies(&self, _: &[bool], _: usize) -> Result<Vec<bool>> {
+        Ok(vec![false])
+    }
+}
+
+/// Whether there is a collective in `func`.
+pub(super) fn is_in(func: &Func) -> bool {
+    let is_one = |equation: &Equation| matches!(equation.op, Op::AllReduce(_));
+    func.equations().iter().any(|e| is_one(e) || e.regions().into_iter().any(is_in))
+}
+
+/// The error of a collective in a `place` that not all devices come to.
+pub(super) fn not_met(place: &str) -> Error {
+    Error::argument(format!(
+        "pmap: all devices must come to a collective (psum, pmean, pmax, pmin) together, but there is \
+         one in {place}: what decides depends on arguments with an axis or on `axis_index`. Let the \
+         result of a collective decide, or call the collective outside"
+    ))
 }
 
 /// The devices that a program being traced is for.
@@ -104,8 +124,8 @@ fn of_replicas<R>(what: &str, f: impl FnOnce(&Replicas) -> R) -> Result<R> {
     REPLICAS.with_borrow(|replicas| match replicas {
         Some(replicas) => Ok(f(replicas)),
         None => Err(Error::argument(format!(
-            "{what}: there are no other devices to speak of: call it in the function that a `pmap` \
-             runs"
+            "{what}: it is for several devices that run a function together, and there is one: call it \
+             in the function that a `pmap` runs"
         ))),
     })
 }
@@ -116,8 +136,9 @@ fn of_replicas<R>(what: &str, f: impl FnOnce(&Replicas) -> R) -> Result<R> {
 /// It is linear, and the cotangent of what one device gives is the sum of the cotangents on all of
 /// them, as in JAX: gradients are those of the sum of what all devices return.
 ///
-/// Every device must come to it. Where it stands in a branch or in a loop, all of them must take the
-/// same branch and as many steps, or those that came wait forever.
+/// All devices must come to it together. It may stand in a branch or in a loop, if what decides on the
+/// branch or on the number of steps is the same on all devices; otherwise some would wait forever, and
+/// so it is an error.
 ///
 /// # Examples
 /// ```
@@ -162,7 +183,7 @@ pub fn pmin<T: Tree>(tree: T) -> T {
 ///     .in_axes((SAME, 0))
 ///     .out_axes(SAME);
 /// let (w, x) = (Tensor::scalar(1.0, DType::F32), Tensor::arange(4, DType::F32));
-/// let slope = slope.call((&w, x.reshape([2, 2])))?;
+/// let slope = slope.call((w.clone(), x.reshape([2, 2])))?;
 /// assert_eq!(slope.item::<f32>()?, grad(|w| loss(w, &x))(w).item::<f32>()?);
 /// # Ok::<(), onetrace::Error>(())
 /// ```
@@ -180,9 +201,9 @@ pub fn pmean<T: Tree>(tree: T) -> T {
         }
     });
     match checked {
-        Ok(count) => composed("pmean", tree, |tree| {
-            tree::map(&psum(tree), |sum| sum / count as f64)
-        }),
+        Ok(count) => {
+            composed("pmean", tree, |tree| tree::map(&psum(tree), |sum| sum / count as f64))
+        }
         Err(error) => result_tree(Err(error), &tree),
     }
 }

@@ -13,6 +13,7 @@ use crate::trace::{Kind, record};
 use crate::transform::batch::{Batched, batch, batch_values};
 use crate::transform::jvp::{Dual, or_zeros};
 use crate::transform::transpose::{Input, not_linear};
+use crate::transform::varying::varying;
 use crate::transform::{build, inline};
 use crate::tree::{self, Tree};
 
@@ -133,6 +134,11 @@ impl Operation for CustomJvp {
     fn regions(&self) -> Vec<&Func> {
         vec![&self.function, &self.rule]
     }
+
+    fn varies(&self, inputs: &[bool], _: usize) -> Result<Vec<bool>> {
+        let (function, _, arguments) = self.parts(inputs)?;
+        varying(&self.function, &[function, arguments].concat())
+    }
 }
 
 impl CustomVjp {
@@ -228,6 +234,11 @@ impl Operation for CustomVjp {
 
     fn regions(&self) -> Vec<&Func> {
         vec![&self.function, &self.forward, &self.backward]
+    }
+
+    fn varies(&self, inputs: &[bool], _: usize) -> Result<Vec<bool>> {
+        let [function, _, _, arguments] = self.parts(inputs)?;
+        varying(&self.function, &[function, arguments].concat())
     }
 }
 

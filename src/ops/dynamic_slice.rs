@@ -6,8 +6,9 @@ use xla::XlaOp;
 
 use super::broadcast::Reshape;
 use super::concatenate::concatenate;
-use super::gather::{Combine, Gather, Scatter};
+use super::gather::Gather;
 use super::iota::index_dtype;
+use super::scatter::{Combine, Scatter};
 use super::select::select;
 use super::{Operation, resolve_axis, rules};
 use crate::Tensor;

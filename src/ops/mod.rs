@@ -58,6 +58,12 @@ pub(crate) trait Operation: Text {
         Err(crate::Error::ir(format!("{}: no batch yet", self.name())))
     }
 
+    /// Which of the `outputs` outputs differ between devices that run the program together, where
+    /// these inputs do.
+    fn varies(&self, inputs: &[bool], outputs: usize) -> Result<Vec<bool>> {
+        Ok(vec![inputs.contains(&true); outputs])
+    }
+
     /// The functions the operation owns.
     fn regions(&self) -> Vec<&Func> {
         Vec::new()
@@ -235,6 +241,7 @@ pub(crate) mod pad;
 pub(crate) mod reduce;
 mod rules;
 pub(crate) mod scan;
+pub(crate) mod scatter;
 pub(crate) mod select;
 pub(crate) mod slice;
 pub(crate) mod sort;
@@ -264,11 +271,11 @@ operations! {
     dynamic_slice::DynamicSlice,
     dynamic_slice::DynamicUpdateSlice,
     gather::Gather,
-    gather::Scatter,
     iota::Iota,
     pad::Pad,
     reduce::Reduce,
     scan::ScanOp,
+    scatter::Scatter,
     select::Select,
     slice::Reverse,
     slice::Slice,

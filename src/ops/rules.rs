@@ -9,7 +9,6 @@ use crate::tensor::Tensor;
 use crate::trace::{record, record_one};
 use crate::transform::batch::Batched;
 use crate::transform::jvp::{Dual, or_zeros};
-use crate::transform::transpose::Input;
 
 /// The outputs of `op` for these inputs.
 pub(super) fn apply(op: &(impl Operation + Clone + Into<Op>), inputs: &[Tensor]) -> Vec<Tensor> {
@@ -46,18 +45,6 @@ pub(super) fn linear_jvp(
     pairs.for_each(|(x, t)| *x = or_zeros(t.clone(), x.aval()));
     let tangent = apply_one(op, &inputs);
     Ok(Dual::one(output, Some(tangent)))
-}
-
-/// The cotangents of an operation that is linear in its first input only, of which it is `first`.
-pub(super) fn first_only(first: Tensor, inputs: &[Input]) -> Result<Vec<Option<Tensor>>> {
-    let mut cotangents = vec![None; inputs.len()];
-    cotangents[0] = Some(first);
-    Ok(cotangents)
-}
-
-/// The inputs with a batch axis in front of each, and the same for those that are the same for all.
-pub(super) fn all_to_front(size: usize, inputs: &[Batched]) -> Vec<Tensor> {
-    inputs.iter().map(|input| input.to_front(size)).collect()
 }
 
 /// The one input of an operation, which is batched, and its batch axis.

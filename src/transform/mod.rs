@@ -7,6 +7,7 @@
 //! | [`mod@transpose`] | a linear function becomes its transpose |
 //! | [`mod@batch`] | one value becomes many, along a new axis |
 //! | [`mod@prune`] | what nobody uses goes |
+//! | [`mod@varying`] | what differs between devices that run a function together |
 //!
 //! Reverse mode is jvp, then split by "depends on a tangent", then transpose of the second part. All
 //! of them walk over equations and ask the operation of each for its rule; none tells operations
@@ -18,6 +19,7 @@ pub(crate) mod jvp;
 pub(crate) mod prune;
 pub(crate) mod split;
 pub(crate) mod transpose;
+pub(crate) mod varying;
 
 use crate::aval::Aval;
 use crate::error::Result;
@@ -133,6 +135,11 @@ pub(crate) fn fixpoint<T>(
         }
         flags = after;
     }
+}
+
+/// Sets the flags that are set in `others`.
+pub(crate) fn join(flags: &mut [bool], others: &[bool]) {
+    flags.iter_mut().zip(others).for_each(|(flag, other)| *flag |= other);
 }
 
 /// How many flags are set.

@@ -140,6 +140,10 @@ impl Operation for ScanOp {
         self.partial(unknown).map(Some)
     }
 
+    fn varies(&self, inputs: &[bool], _: usize) -> Result<Vec<bool>> {
+        self.varying(inputs)
+    }
+
     fn prune(&self, used: &[bool]) -> Option<PrunedOp> {
         let (pruned, outputs) = prune_loop(&self.body, self.constants, self.carry, used);
         let constants = count(&pruned.params[..self.constants]);

@@ -10,7 +10,8 @@ use crate::transform::batch::{Batched, batch};
 use crate::transform::jvp::{Dual, jvp, or_zeros};
 use crate::transform::split::{From, SplitOp, split};
 use crate::transform::transpose::{Input, transpose_values};
-use crate::transform::{build, count, fixpoint, flagged, positions};
+use crate::transform::varying::varying;
+use crate::transform::{build, count, fixpoint, flagged, join, positions};
 
 /// What there is for each constant, for each carry, and for each of the rest (`xs` or `ys`).
 struct Parts<T> {
@@ -334,6 +335,16 @@ impl ScanOp {
         let axis = |i: usize| body.results[i].then_some(usize::from(i >= self.carry));
         let outputs = outputs.into_iter().enumerate();
         Ok(outputs.map(|(i, tensor)| Batched { tensor, axis: axis(i) }).collect())
+    }
+
+    pub fn varying(&self, inputs: &[bool]) -> Result<Vec<bool>> {
+        let (results, _) = fixpoint(self.of_inputs(inputs).carry, |carry| {
+            let mut results = varying(&self.body, &self.with_carry(inputs, carry))?;
+            join(&mut results, carry);
+            let after = results[..self.carry].to_vec();
+            Ok((results, after))
+        })?;
+        Ok(results)
     }
 }
 

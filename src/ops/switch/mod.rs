@@ -110,6 +110,10 @@ impl Operation for SwitchOp {
         self.partial(unknown)
     }
 
+    fn varies(&self, inputs: &[bool], _: usize) -> Result<Vec<bool>> {
+        self.varying(inputs)
+    }
+
     fn prune(&self, used: &[bool]) -> Option<PrunedOp> {
         Some(self.restricted(used))
     }

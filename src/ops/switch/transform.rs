@@ -5,7 +5,7 @@ use super::SwitchOp;
 use crate::aval::Aval;
 use crate::error::Result;
 use crate::ir::Func;
-use crate::ops::rules;
+use crate::ops::{collective, rules};
 use crate::tensor::Tensor;
 use crate::trace::record;
 use crate::transform::batch::{Batched, batch, batch_values};
@@ -13,7 +13,8 @@ use crate::transform::jvp::{Dual, jvp, or_zeros};
 use crate::transform::prune::{PrunedOp, prune};
 use crate::transform::split::{From, Split, SplitOp, split};
 use crate::transform::transpose::{Input, transpose_values};
-use crate::transform::{build, count, flagged, inline, positions};
+use crate::transform::varying::varying;
+use crate::transform::{build, count, flagged, inline, join, positions};
 
 impl SwitchOp {
     /// What there is for the inputs, as each branch takes it: its captures and then the operands.
@@ -258,9 +259,17 @@ impl SwitchOp {
         inputs.extend(operands);
         PrunedOp { op: op.into(), inputs, outputs: used.to_vec() }
     }
-}
 
-/// Sets the flags that are set in `others`.
-fn join(flags: &mut [bool], others: &[bool]) {
-    flags.iter_mut().zip(others).for_each(|(flag, other)| *flag |= other);
+    /// Devices that take different branches have different results, and those that come to a
+    /// collective in one would wait for the others.
+    pub fn varying(&self, inputs: &[bool]) -> Result<Vec<bool>> {
+        let mut results = vec![inputs[0]; self.outputs()];
+        for (branch, flags) in self.branches.iter().zip(self.of_branches(inputs)) {
+            join(&mut results, &varying(branch, &flags)?);
+        }
+        match inputs[0] && self.branches.iter().any(collective::is_in) {
+            true => Err(collective::not_met("a branch that some devices take and others do not")),
+            false => Ok(results),
+        }
+    }
 }

@@ -107,6 +107,10 @@ impl Operation for WhileOp {
         self.partial(unknown)
     }
 
+    fn varies(&self, inputs: &[bool], _: usize) -> Result<Vec<bool>> {
+        self.varying(inputs)
+    }
+
     fn prune(&self, used: &[bool]) -> Option<PrunedOp> {
         let (op, inputs, outputs) = self.restricted(used);
         Some(PrunedOp { op: op.into(), inputs, outputs })

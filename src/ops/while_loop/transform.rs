@@ -4,14 +4,15 @@ use super::WhileOp;
 use crate::aval::Aval;
 use crate::error::Result;
 use crate::ir::Func;
-use crate::ops::rules;
+use crate::ops::{collective, rules};
 use crate::tensor::Tensor;
 use crate::trace::record;
 use crate::transform::batch::{Batched, batch};
 use crate::transform::jvp::{Dual, jvp, or_zeros};
 use crate::transform::prune::{prune, prune_loop};
 use crate::transform::split::{From, SplitOp, split};
-use crate::transform::{build, count, fixpoint, flagged, inline};
+use crate::transform::varying::varying;
+use crate::transform::{build, count, fixpoint, flagged, inline, join};
 
 impl WhileOp {
     /// What there is for the inputs of the operation, in the parts that [`parts`](WhileOp::parts)
@@ -136,6 +137,23 @@ impl WhileOp {
         let outputs = record(op, &inputs.iter().collect::<Vec<_>>(), flags.len()).into_iter();
         let batched = |(tensor, own): (Tensor, bool)| Batched { tensor, axis: own.then_some(0) };
         Ok(outputs.zip(flags).map(batched).collect())
+    }
+
+    /// Devices that make a different number of steps have different results, and those that come to
+    /// a collective once more would wait for the others.
+    pub fn varying(&self, inputs: &[bool]) -> Result<Vec<bool>> {
+        let (condition, captures, carry) = self.of_inputs(inputs);
+        let (steps_differ, flags) = fixpoint(carry.to_vec(), |carry| {
+            let steps_differ = varying(&self.condition, &[condition, carry].concat())?[0];
+            let mut after = varying(&self.body, &[captures, carry].concat())?;
+            join(&mut after, carry);
+            join(&mut after, &vec![steps_differ; carry.len()]);
+            Ok((steps_differ, after))
+        })?;
+        match steps_differ && [&self.condition, &self.body].into_iter().any(collective::is_in) {
+            true => Err(collective::not_met("a loop of which some devices make more steps")),
+            false => Ok(flags),
+        }
     }
 }
 
