@@ -141,6 +141,20 @@ impl Aval {
         Aval::new(dtype, self.shape.clone())
     }
 
+    /// The type of the parts along an axis.
+    pub(crate) fn without_axis(&self, axis: usize) -> Aval {
+        let mut shape = self.shape.clone();
+        shape.remove(axis);
+        self.with_shape(shape)
+    }
+
+    /// The type of `size` such parts along an axis.
+    pub(crate) fn with_axis(&self, axis: usize, size: usize) -> Aval {
+        let mut shape = self.shape.clone();
+        shape.insert(axis, size);
+        self.with_shape(shape)
+    }
+
     /// The same dtype with another shape.
     pub fn with_shape(&self, shape: impl Into<Shape>) -> Aval {
         Aval::new(self.dtype, shape)

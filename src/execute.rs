@@ -73,7 +73,7 @@ impl Executable {
     /// Checks that an argument that is tied to a device is tied to the program's. `called` is what
     /// is called, and `name` the argument.
     pub fn check_device(&self, array: &Array, called: &str, name: &str) -> Result<()> {
-        match array.home().filter(|&home| *home != self.device) {
+        match array.home()?.filter(|&home| *home != self.device) {
             None => Ok(()),
             Some(home) => Err(Error::new(
                 ErrorKind::Device,
@@ -131,7 +131,8 @@ impl Executable {
 
 /// The device that all `arrays` are tied to, if some are.
 pub(crate) fn common_device(arrays: &[&Array]) -> Result<Option<Device>> {
-    let mut homes = arrays.iter().filter_map(|array| array.home());
+    let homes: Result<Vec<Option<&Device>>> = arrays.iter().map(|array| array.home()).collect();
+    let mut homes = homes?.into_iter().flatten();
     let first = homes.next();
     match homes.find(|&home| Some(home) != first).zip(first) {
         None => Ok(first.cloned()),

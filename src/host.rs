@@ -116,6 +116,27 @@ impl HostArray {
         Ok(HostArray { aval, bytes })
     }
 
+    /// The part at `index` along `axis`, without that axis.
+    pub fn part(&self, axis: usize, index: usize) -> HostArray {
+        let aval = self.aval.without_axis(axis);
+        let (outer, inner) = around(&self.aval, axis);
+        let size = self.aval.shape[axis];
+        let run = |i: usize| &self.bytes[(i * size + index) * inner..][..inner];
+        HostArray { aval, bytes: (0..outer).flat_map(run).copied().collect() }
+    }
+
+    /// The array of type `aval` with these parts along `axis`.
+    pub fn of_parts(aval: &Aval, axis: usize, parts: &[HostArray]) -> HostArray {
+        let (outer, inner) = around(aval, axis);
+        let mut bytes = Vec::with_capacity(outer * inner * parts.len());
+        for i in 0..outer {
+            for part in parts {
+                bytes.extend_from_slice(&part.bytes[i * inner..][..inner]);
+            }
+        }
+        HostArray { aval: aval.clone(), bytes }
+    }
+
     /// The elements, if their type is `T`.
     pub fn to_vec<T: Element>(&self) -> Result<Vec<T>> {
         if T::DTYPE == self.aval.dtype {
@@ -177,6 +198,13 @@ impl HostArray {
             DType::F64 => bytes::<f64>(text),
         }
     }
+}
+
+/// How many times an index runs along `axis`, and the bytes that stand together at each index.
+fn around(aval: &Aval, axis: usize) -> (usize, usize) {
+    let outer = aval.shape[..axis].iter().product();
+    let inner: usize = aval.shape[axis + 1..].iter().product();
+    (outer, inner * aval.dtype.size())
 }
 
 /// The bytes of the NaN with these bits.

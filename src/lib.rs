@@ -90,7 +90,9 @@
 //! | [`lint`] | warnings of programs that are hardly what was meant |
 
 mod array;
+mod autodiff;
 pub mod aval;
+mod batch_axes;
 mod device;
 mod error;
 mod execute;
@@ -106,15 +108,23 @@ mod memory;
 pub mod nn;
 mod ops;
 mod pjrt;
+mod pmap;
 #[doc(hidden)]
 pub mod quantity;
 pub mod random;
 mod tensor;
 mod trace;
+mod transform;
 pub mod tree;
+mod vmap;
 mod xla_ext;
 
+pub use autodiff::{
+    grad, grad_with_aux, hessian, hvp, jacfwd, jacrev, jvp, value_and_grad,
+    value_and_grad_with_aux, vjp,
+};
 pub use aval::{Aval, DType, Shape};
+pub use batch_axes::{BatchAxes, SAME};
 pub use device::{Device, DeviceMemory, Plugin, XlaOptions};
 pub use error::{Error, ErrorKind, Location, Result};
 pub use host::{Element, Scalar};
@@ -122,18 +132,24 @@ pub use jit::{Compiled, Jit, Lowered, Traced, jit};
 pub use memory::{Memory, host_memory};
 pub use ops::associative_scan::{AssociativeScan, associative_scan, map};
 pub use ops::binary::Operand;
+pub use ops::checkpoint::{Checkpoint, Policy, checkpoint, checkpoint_with};
+pub use ops::collective::{axis_index, pmax, pmean, pmin, psum};
 pub use ops::concatenate::{concatenate, stack};
 pub use ops::control::Pure;
+pub use ops::custom::{custom_jvp, custom_vjp};
 pub use ops::einsum::{TensordotAxes, einsum};
 pub use ops::reduce::{Axes, keepdims};
 pub use ops::scan::{Scan, scan};
 pub use ops::select::select;
 pub use ops::slice::{AxisIndex, AxisRange};
 pub use ops::sort::sort;
+pub use ops::stop_gradient::stop_gradient;
 pub use ops::switch::{cond, switch};
 pub use ops::while_loop::{fori_loop, while_loop};
+pub use pmap::{Pmap, pmap};
 pub use tensor::Tensor;
 pub use trace::scope::named_scope;
+pub use vmap::{Vmap, vmap};
 
 /// The code in the README, which is tested as documentation.
 #[cfg(doctest)]
@@ -148,8 +164,9 @@ pub mod prelude {
     pub use crate::nn::RnnCell;
     pub use crate::tree::{self, Tree};
     pub use crate::{
-        DType, Device, Error, Result, Scan, Tensor, concatenate, cond, einsum, fori_loop, jit,
-        keepdims, map, nn, random, scan, select, stack, switch, while_loop,
+        DType, Device, Error, Result, Scan, Tensor, concatenate, cond, einsum, fori_loop, grad,
+        jit, jvp, keepdims, map, nn, random, scan, select, stack, switch, value_and_grad, vjp,
+        vmap, while_loop,
     };
     pub use onetrace_derive::Tree;
 }

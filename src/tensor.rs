@@ -158,7 +158,8 @@ impl Tensor {
     }
 
     /// The device that the data is on: the one that computed it, or that it was [brought
-    /// to](Tensor::to_device). None if the data was made on the host, or if there is none.
+    /// to](Tensor::to_device). None if the data was made on the host, if there is none, or if it is
+    /// [spread](crate::pmap()) over several. Of several that computed the same, the first.
     ///
     /// Data is *tied* to its device if that was chosen for it: by `to_device`, by [a program that was
     /// compiled for it](crate::Lowered::compile_for), or because an argument of the computation was tied
@@ -171,9 +172,22 @@ impl Tensor {
         }
     }
 
+    /// All devices that have the data or a part of it, copies for computations included.
+    ///
+    /// # Errors
+    /// As [`check`](Tensor::check), and if the memory was donated.
+    pub fn devices(&self) -> Result<Vec<Device>> {
+        match &self.0 {
+            Repr::Concrete(array) => array.devices(),
+            Repr::Traced(_) => Ok(Vec::new()),
+            Repr::Poisoned(poison) => Err(poison.error.clone()),
+        }
+    }
+
     /// The tensor, tied to a device: a copy there, or the same data if it is there. `jax.device_put`.
     ///
-    /// Between devices of one platform the data does not go through the memory of the host.
+    /// Between devices of one platform the data does not go through the memory of the host, unless it
+    /// is spread over several.
     ///
     /// # Errors
     /// If the tensor is traced, if a mistake was made on the way here, or if the computation that

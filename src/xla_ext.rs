@@ -18,6 +18,7 @@ pub(crate) type RawComputation = *mut c_void;
 unsafe extern "C" {
     fn onetrace_unary(name: *const c_char, x: RawOp) -> RawOp;
     fn onetrace_binary(name: *const c_char, x: RawOp, y: RawOp) -> RawOp;
+    fn onetrace_optimization_barrier(tuple: RawOp) -> RawOp;
     fn onetrace_bitcast_convert(x: RawOp, primitive_type: c_int) -> RawOp;
     fn onetrace_conditional(
         index: RawOp,
@@ -126,6 +127,14 @@ pub(crate) fn binary(name: &str, x: &XlaOp, y: &XlaOp) -> Result<XlaOp> {
     // SAFETY: as in `unary`.
     let op = unsafe { onetrace_binary(c_string(name).as_ptr(), raw(x), raw(y)) };
     wrap(x.builder(), op)
+}
+
+/// The tuple itself, which XLA takes for another value: what is computed from it is not merged with
+/// what is computed from the elements elsewhere.
+pub(crate) fn optimization_barrier(tuple: &XlaOp) -> Result<XlaOp> {
+    // SAFETY: as in `unary`.
+    let op = unsafe { onetrace_optimization_barrier(raw(tuple)) };
+    wrap(tuple.builder(), op)
 }
 
 /// The same bits as another type of the same size.
@@ -257,9 +266,7 @@ pub(crate) fn hlo_from_pbtxt(text: &str, is_hlo_proto: bool) -> Result<Vec<u8>, 
     let (start, size) = (text.as_ptr().cast(), text.len());
     // SAFETY: as in `hlo_from_text`.
     unsafe {
-        received(|out, out_size| {
-            onetrace_hlo_from_pbtxt(start, size, is_hlo_proto, out, out_size)
-        })
+        received(|out, out_size| onetrace_hlo_from_pbtxt(start, size, is_hlo_proto, out, out_size))
     }
 }
 

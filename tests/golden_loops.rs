@@ -13,9 +13,6 @@ use onetrace::{AssociativeScan, associative_scan, map};
 
 type Outputs = BTreeMap<String, Tensor>;
 
-/// Cases that take a transformation this crate does not have yet.
-const WAITING_FOR_TRANSFORMATIONS: &[&str] = &["grad_scan", "jvp_scan", "vmap_scan", "vmap_while"];
-
 /// Both sides round each operation to `f32`, but may fuse, contract and vectorise differently.
 const CLOSE: Tolerance = Tolerance { relative: 1e-6, absolute: 1e-6 };
 
@@ -298,8 +295,42 @@ fn run(name: &str) -> Option<Outputs> {
             let (a, b) = AssociativeScan::new().reverse(true).run(affine, linear());
             outputs([("a", a), ("b", b)])
         }
+        "grad_scan" => {
+            let (loss, (w, u, h, x)) = value_and_grad(rnn_loss)(rnn_arguments());
+            let grads = outputs([("grad.w", w), ("grad.u", u), ("grad.h0", h), ("grad.x", x)]);
+            outputs([("loss", loss)]).into_iter().chain(grads).collect()
+        }
+        "jvp_scan" => {
+            let (w, u, h, x) = rnn_arguments();
+            let loss = |(w, x): (Tensor, Tensor)| rnn_loss((w, u.clone(), h.clone(), x));
+            let along = (r(&[3, 4], 5), r(&[20, 3], 6));
+            outputs([("tangent", jvp(loss, (w, x), along).1)])
+        }
+        "vmap_scan" => {
+            let run = |x: Tensor| scan(decay, r(&[3], 2), x);
+            carry_and_ys(vmap(run)(r(&[4, 10, 3], 1)))
+        }
+        "vmap_while" => {
+            let halve = |(x, n): (Tensor, Tensor)| (x / 2.0, n + 1);
+            let run = |x: Tensor| while_loop(|(x, _)| x.gt(1.0), halve, (x, i32(0)));
+            let (x, n) = vmap(run)(Tensor::new(&[1000.0f32, 0.5, 8.0, 3.0], [4]));
+            outputs([("x", x), ("n", n)])
+        }
         _ => return None,
     })
+}
+
+fn rnn_arguments() -> (Tensor, Tensor, Tensor, Tensor) {
+    (r(&[3, 4], 2), r(&[4, 4], 3) * 0.5, r(&[4], 4), r(&[20, 3], 1))
+}
+
+fn rnn_loss((w, u, h, x): (Tensor, Tensor, Tensor, Tensor)) -> Tensor {
+    let step = |h: Tensor, x: Tensor| {
+        let h = (x.dot(&w) + h.dot(&u)).tanh();
+        (h.clone(), h)
+    };
+    let (h, ys) = scan(step, h, x);
+    h.square().sum(..) + ys.index_in_dim(0, 1, false).sum(..)
 }
 
 /// What is wrong with the outputs of a case, if anything is.
@@ -323,9 +354,6 @@ fn control_flow_gives_what_jax_gives() {
     let mut wrong = Vec::new();
     for case in &golden.cases {
         let name = case["name"].as_str().unwrap();
-        if WAITING_FOR_TRANSFORMATIONS.contains(&name) {
-            continue;
-        }
         let Some(eager) = run(name) else {
             wrong.push(format!("{name}: the test has no such case: {}", case["formula"]));
             continue;

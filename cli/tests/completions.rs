@@ -71,7 +71,8 @@ fn every_subcommand_has_a_manual_page() {
             "onetrace-stats.1",
             "onetrace.1",
         ]
-    "#]].assert_debug_eq(&names);
+    "#]]
+    .assert_debug_eq(&names);
     for name in names {
         let page = fs::read_to_string(directory.path().join(&name)).unwrap();
         let subcommand = name.trim_end_matches(".1").strip_prefix("onetrace-").unwrap_or("");
@@ -137,7 +138,8 @@ fn help_reads_like_a_manual() {
           source <(onetrace completions bash)
           onetrace completions zsh > ~/.zfunc/_onetrace
           onetrace completions fish > ~/.config/fish/completions/onetrace.fish
-    "#]].assert_eq(&help("completions --help"));
+    "#]]
+    .assert_eq(&help("completions --help"));
     expect![[r#"
         Print the manual page of the command or of a subcommand
 

@@ -57,7 +57,8 @@ fn a_table_for_people() {
           compare                         1        0        -1    0.00
           dynamic-slice                   1        0        -1    0.00
           while                           1        0        -1    0.00
-    "#]].assert_eq(&table);
+    "#]]
+    .assert_eq(&table);
 }
 
 #[test]

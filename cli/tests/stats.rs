@@ -57,7 +57,8 @@ fn a_table_for_people() {
           subtract                    1
           tanh                        1
           while                       1
-    "#]].assert_eq(&table);
+    "#]]
+    .assert_eq(&table);
 }
 
 #[test]
@@ -86,7 +87,8 @@ fn one_object_for_programs() {
             "text_bytes",
             "while_loops",
         ]
-    "#]].assert_debug_eq(&keys);
+    "#]]
+    .assert_debug_eq(&keys);
     // Two products of a vector of 8 and of 16 with a matrix of 48 columns, a thousand times.
     assert_eq!(figures["flops"], 1000 * 2 * (8 + 16) * 48);
     assert_eq!(figures["dots"], 2);

@@ -157,7 +157,6 @@ impl Device {
         let of_machine = DeviceMemory { limit: host_memory() as u64, in_use: None };
         (!self.platform.is_plugin()).then_some(of_machine)
     }
-
     /// Whether data goes from one device to the other without the host.
     pub(crate) fn shares_client_with(&self, other: &Device) -> bool {
         Arc::ptr_eq(&self.platform, &other.platform)

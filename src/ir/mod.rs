@@ -200,6 +200,15 @@ impl Func {
         self.results.iter().map(|&v| self.aval(v).clone()).collect()
     }
 
+    /// The same function with its parameters and results in another order: the new ones are the
+    /// old ones at these positions. Every parameter must be named once.
+    pub(crate) fn reordered(mut self, params: &[usize], results: &[usize]) -> Func {
+        self.results = results.iter().map(|&i| self.results[i]).collect();
+        let params = params.iter().map(|&i| self.params[i].clone()).collect();
+        let builder = FuncBuilder { values: self.values, equations: self.equations };
+        builder.finish(&self.name, params, self.results)
+    }
+
     /// The number of equations, those of all regions included.
     pub fn equation_count(&self) -> usize {
         let nested = |e: &Equation| e.regions().iter().map(|f| f.equation_count()).sum::<usize>();
@@ -273,6 +282,11 @@ impl FuncBuilder {
         }
         func
     }
+}
+
+/// The names of all operations, as printed.
+pub fn operation_names() -> Vec<&'static str> {
+    Op::names()
 }
 
 /// `name` with everything replaced that an identifier of the IR or of HLO cannot hold.

@@ -149,11 +149,16 @@ impl Tensor {
         or_poison!(require("logaddexp", self, Domain::Float), self);
         let rhs = or_poison!(right_operand("logaddexp", self, rhs), self);
         composed("logaddexp", (self.clone(), rhs), |(x, y)| {
+            // `maximum` and `abs` would do, but of what they are at ties no derivative of a higher
+            // order is right; either branch of the select has all of them.
             let difference = &x - &y;
-            let sum = x.maximum(&y) + (-difference.abs()).exp().log1p();
+            let below = difference.lt(0);
             // The difference of infinities of one sign is NaN, as is what has a NaN: there the sum
-            // is right.
-            select(&difference.is_nan(), x + y, sum)
+            // is right, and the derivative of the other branch is kept finite.
+            let nan = difference.is_nan();
+            let distance = select(&nan, 0, select(&below, &difference, -&difference));
+            let sum = select(&below, &y, &x) + distance.exp().log1p();
+            select(&nan, x + y, sum)
         })
     }
 

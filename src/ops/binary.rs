@@ -6,14 +6,18 @@
 use xla::{ElementType, XlaOp};
 
 use super::broadcast::broadcast_shapes;
-use super::domain::{Domain, result_dtype, told_by_name};
-use super::{Operation, inputs};
+use super::domain::{Domain, Slope, no_slope, result_dtype, told_by_name};
+use super::select::select;
+use super::{Operation, inputs, rules};
 use crate::Tensor;
 use crate::aval::{Aval, DType};
 use crate::error::{Error, Result};
 use crate::host::Scalar;
-use crate::lower::Lowering;
+use crate::lower::{Lowering, dims};
 use crate::trace::{poison, record_one};
+use crate::transform::batch::Batched;
+use crate::transform::jvp::{self, Dual};
+use crate::transform::transpose::{Input, not_linear};
 use crate::xla_ext;
 
 /// What tells one of these operations from another.
@@ -23,6 +27,7 @@ pub(crate) struct BinaryDef {
     /// The dtype of the result, where it is not that of the operands.
     result: Option<DType>,
     lower: fn(&XlaOp, &XlaOp) -> Result<XlaOp>,
+    slopes: [Slope<fn(x: &Tensor, y: &Tensor, z: &Tensor) -> Tensor>; 2],
 }
 
 /// An element-wise function of two tensors of the same type.
@@ -91,7 +96,7 @@ fn apply(def: &'static BinaryDef, x: &Tensor, y: &Tensor) -> Tensor {
 macro_rules! binary_operations {
     ($(
         $(#[$doc:meta])*
-        $name:ident: $domain:ident $(-> $result:ident)? = $lower:expr;
+        $name:ident: $domain:ident $(-> $result:ident)? = $lower:expr, $slopes:expr;
     )*) => {
         #[allow(non_upper_case_globals, reason = "each is named as the method it belongs to")]
         mod table {
@@ -102,6 +107,7 @@ macro_rules! binary_operations {
                     domain: Domain::$domain,
                     result: result_dtype!($($result)?),
                     lower: $lower,
+                    slopes: $slopes,
                 };
             )*
             pub(super) static ALL: &[&BinaryDef] = &[$(&$name),*];
@@ -122,57 +128,97 @@ macro_rules! binary_operations {
     };
 }
 
+use Slope::{Linear, Minus, One, Times, Unknown, Zero};
+
 binary_operations! {
     /// The sum; of `bool`, logical or. Also `+`.
-    add: Any = |x, y| Ok(x.add_(y)?);
+    add: Any = |x, y| Ok(x.add_(y)?), [One, One];
     /// The difference. Also `-`.
-    sub: Number = |x, y| Ok(x.sub_(y)?);
+    sub: Number = |x, y| Ok(x.sub_(y)?), [One, Minus];
     /// The product; of `bool`, logical and. Also `*`.
-    mul: Any = |x, y| Ok(x.mul_(y)?);
+    mul: Any = |x, y| Ok(x.mul_(y)?), [Linear(product), Linear(product)];
     /// The quotient; of integers, rounded towards zero as `lax.div`. Also `/`.
-    div: Number = |x, y| Ok(x.div_(y)?);
+    div: Number = |x, y| Ok(x.div_(y)?), [Linear(|t, y| t / y), Times(|_, y, z| -(z / y))];
     /// The remainder with the sign of the dividend, as `lax.rem`. Also `%`.
-    rem: Number = |x, y| Ok(x.rem_(y)?);
+    rem: Number = |x, y| Ok(x.rem_(y)?), [One, Times(|x, y, _| -truncated(&(x / y)))];
     /// `self` to the power of `rhs`. Floats and integers.
     ///
     /// Zero to the power of zero is one, and a negative float to the power of what is no whole
     /// number is NaN. Powers of integers wrap around, as products do. An integer to a negative power
     /// is what `1 / x` is, rounded towards zero: 0, unless `x` is 1 or -1 (zero too gives 0). For a
     /// power that is known when the program is written, see [`powi`](Tensor::powi).
-    pow: Number = power;
+    pow: Number = power, [Times(power_slope), Times(exponent_slope)];
     /// The larger one; NaN if either is.
-    maximum: Any = |x, y| Ok(x.max(y)?);
+    maximum: Any = |x, y| Ok(x.max(y)?), [Times(|x, y, z| share(x, y, z)), Times(|x, y, z| share(y, x, z))];
     /// The smaller one; NaN if either is.
-    minimum: Any = |x, y| Ok(x.min(y)?);
+    minimum: Any = |x, y| Ok(x.min(y)?), [Times(|x, y, z| share(x, y, z)), Times(|x, y, z| share(y, x, z))];
     /// The angle of the point (`rhs`, `self`), which are its x and y, in radians: from -π to π, and
     /// 0 at the origin. Floats; fails for other dtypes.
-    atan2: Float = |x, y| Ok(x.atan2(y)?);
+    atan2: Float = |x, y| Ok(x.atan2(y)?), [Times(|x, y, _| y / (x * x + y * y)), Times(|x, y, _| -(x / (x * x + y * y)))];
     /// The next number after `self` in the direction of `rhs`. Floats.
-    nextafter: Float = |x, y| xla_ext::binary("nextafter", x, y);
+    nextafter: Float = |x, y| xla_ext::binary("nextafter", x, y), [One, Zero];
+    /// The `self`-th derivative of [`digamma`](Tensor::digamma) at `rhs`, for whole numbers from 0 on;
+    /// `lax.polygamma`. Floats.
+    polygamma: Float = |n, x| xla_ext::binary("polygamma", &plain(n)?, &plain(x)?),
+        [Unknown, Times(|n, x, _| (n + 1.0).polygamma(x))];
     /// Logical and of `bool`, bitwise and of integers. Also `&`.
-    logical_and: BoolOrInt = |x, y| Ok(x.and(y)?);
+    logical_and: BoolOrInt = |x, y| Ok(x.and(y)?), [Zero, Zero];
     /// Logical or of `bool`, bitwise or of integers. Also `|`.
-    logical_or: BoolOrInt = |x, y| Ok(x.or(y)?);
+    logical_or: BoolOrInt = |x, y| Ok(x.or(y)?), [Zero, Zero];
     /// Exclusive or of `bool`, bitwise of integers. Also `^`.
-    logical_xor: BoolOrInt = |x, y| Ok(x.xor(y)?);
+    logical_xor: BoolOrInt = |x, y| Ok(x.xor(y)?), [Zero, Zero];
     /// The bits moved left; zero where `rhs` is not less than the number of bits. Integers. Also `<<`.
-    shift_left: Int = |x, y| xla_ext::binary("shift_left", x, y);
+    shift_left: Int = |x, y| xla_ext::binary("shift_left", x, y), [Zero, Zero];
     /// The bits moved right, zeros coming in. Integers.
-    shift_right_logical: Int = |x, y| xla_ext::binary("shift_right_logical", x, y);
+    shift_right_logical: Int = |x, y| xla_ext::binary("shift_right_logical", x, y), [Zero, Zero];
     /// The bits moved right, copies of the sign coming in. Integers.
-    shift_right_arithmetic: Int = |x, y| xla_ext::binary("shift_right_arithmetic", x, y);
+    shift_right_arithmetic: Int = |x, y| xla_ext::binary("shift_right_arithmetic", x, y), [Zero, Zero];
     /// Whether they are equal; NaN is equal to nothing. The result is `bool`.
-    eq: Any -> Bool = |x, y| Ok(x.eq(y)?);
+    eq: Any -> Bool = |x, y| Ok(x.eq(y)?), [Zero, Zero];
     /// Whether they differ. The result is `bool`.
-    ne: Any -> Bool = |x, y| Ok(x.ne(y)?);
+    ne: Any -> Bool = |x, y| Ok(x.ne(y)?), [Zero, Zero];
     /// Whether `self` is less. The result is `bool`.
-    lt: Any -> Bool = |x, y| Ok(x.lt(y)?);
+    lt: Any -> Bool = |x, y| Ok(x.lt(y)?), [Zero, Zero];
     /// Whether `self` is less or equal. The result is `bool`.
-    le: Any -> Bool = |x, y| Ok(x.le(y)?);
+    le: Any -> Bool = |x, y| Ok(x.le(y)?), [Zero, Zero];
     /// Whether `self` is greater. The result is `bool`.
-    gt: Any -> Bool = |x, y| Ok(x.gt(y)?);
+    gt: Any -> Bool = |x, y| Ok(x.gt(y)?), [Zero, Zero];
     /// Whether `self` is greater or equal. The result is `bool`.
-    ge: Any -> Bool = |x, y| Ok(x.ge(y)?);
+    ge: Any -> Bool = |x, y| Ok(x.ge(y)?), [Zero, Zero];
+}
+
+fn product(tangent: &Tensor, other: &Tensor) -> Tensor {
+    tangent * other
+}
+
+/// The whole number next to `x` on the side of zero.
+fn truncated(x: &Tensor) -> Tensor {
+    x.sign() * x.abs().floor()
+}
+
+/// What part of a change of `x` goes to `z`, the larger or the smaller one of `x` and `y`: half of
+/// it where they are equal, as in JAX.
+fn share(x: &Tensor, y: &Tensor, z: &Tensor) -> Tensor {
+    let (whole, half) = (Tensor::ones([], z.dtype()), Tensor::full([], 0.5, z.dtype()));
+    let tied = select(&x.eq(y), &half, &whole);
+    select(&x.eq(z), &tied, 0.0)
+}
+
+/// The derivative of `x` to the power of `y` by `x`; 0 for the power of zero, whatever `x` is.
+fn power_slope(x: &Tensor, y: &Tensor, _: &Tensor) -> Tensor {
+    let less = select(&y.eq(0.0), 1.0, y - 1.0);
+    y * x.pow(less)
+}
+
+/// The derivative of `x` to the power of `y` by `y`. It is that of 0, too, where the power is.
+fn exponent_slope(x: &Tensor, _: &Tensor, z: &Tensor) -> Tensor {
+    select(&x.eq(0.0), 1.0, x).log() * z
+}
+
+/// The same tensor in the usual layout. Operations such as a transpose infer another one, and XLA
+/// refuses a polygamma of operands that differ in it.
+fn plain(x: &XlaOp) -> Result<XlaOp> {
+    Ok(x.reshape(&dims(&x.dims()?))?)
 }
 
 /// The power. That of integers is made of products here: XLA's looks at six bits of the exponent,
@@ -252,6 +298,43 @@ impl Operation for Binary {
 
     fn lower(&self, _: &Lowering, inputs: &[XlaOp], _: &[Aval]) -> Result<Vec<XlaOp>> {
         Ok(vec![(self.0.lower)(&inputs[0], &inputs[1])?])
+    }
+
+    fn jvp(&self, primals: &[Tensor], tangents: &[Option<Tensor>]) -> Result<Dual> {
+        let (x, y) = (&primals[0], &primals[1]);
+        let z = rules::apply_one(self, primals);
+        let part = |i: usize| {
+            Ok(match (&tangents[i], self.0.slopes[i]) {
+                (None, _) | (_, Zero) => None,
+                (Some(t), One) => Some(t.clone()),
+                (Some(t), Minus) => Some(-t),
+                (Some(t), Linear(along)) => Some(along(t, &primals[1 - i])),
+                (Some(t), Times(factor)) => Some(t * factor(x, y, &z)),
+                (Some(_), Unknown) => return Err(no_slope(self.0.name)),
+            })
+        };
+        let tangent = jvp::sum([part(0)?, part(1)?]);
+        Ok(Dual::one(z, tangent))
+    }
+
+    fn transpose(&self, cts: &[Option<Tensor>], inputs: &[Input]) -> Result<Vec<Option<Tensor>>> {
+        let Some(ct) = &cts[0] else { return Ok(vec![None, None]) };
+        let part = |i: usize| {
+            if !inputs[i].is_linear() {
+                return Ok(None);
+            }
+            match self.0.slopes[i] {
+                One => Ok(Some(ct.clone())),
+                Minus => Ok(Some(-ct)),
+                Linear(along) => Ok(Some(along(ct, inputs[1 - i].known(self.0.name)?))),
+                Zero | Times(_) | Unknown => Err(not_linear(self.0.name)),
+            }
+        };
+        Ok(vec![part(0)?, part(1)?])
+    }
+
+    fn batch(&self, size: usize, inputs: &[Batched]) -> Result<Vec<Batched>> {
+        rules::elementwise_batch(self, size, inputs)
     }
 }
 

@@ -2,12 +2,15 @@
 
 use xla::XlaOp;
 
-use super::{Operation, inputs, resolve_axis};
+use super::{Operation, inputs, resolve_axis, rules};
 use crate::Tensor;
 use crate::aval::{Aval, Shape};
 use crate::error::{Error, Result};
 use crate::lower::{Lowering, dims};
 use crate::trace::{poison, record_one};
+use crate::transform::batch::Batched;
+use crate::transform::jvp::Dual;
+use crate::transform::transpose::Input;
 
 operation! {
     /// Repeats elements along new or unit axes: axis `i` of the operand becomes axis `axes[i]` of
@@ -34,6 +37,36 @@ impl Operation for Broadcast {
     fn lower(&self, _: &Lowering, inputs: &[XlaOp], _: &[Aval]) -> Result<Vec<XlaOp>> {
         Ok(vec![inputs[0].broadcast_in_dim(&dims(&self.shape), &dims(&self.axes))?])
     }
+
+    fn jvp(&self, primals: &[Tensor], tangents: &[Option<Tensor>]) -> Result<Dual> {
+        rules::linear_jvp(self, 1, primals, tangents)
+    }
+
+    /// The sum over the copies of each element.
+    fn transpose(&self, cts: &[Option<Tensor>], inputs: &[Input]) -> Result<Vec<Option<Tensor>>> {
+        let shape = &inputs[0].aval().shape;
+        let mut before = vec![1; self.shape.len()];
+        self.axes.iter().zip(shape).for_each(|(&axis, &size)| before[axis] = size);
+        let repeated = (0..before.len()).filter(|&axis| before[axis] != self.shape[axis]);
+        let repeated: Vec<isize> = repeated.map(|axis| axis as isize).collect();
+        let back = |ct: &Tensor| {
+            let sum = if repeated.is_empty() { ct.clone() } else { ct.sum(repeated) };
+            reshaped(&sum, shape)
+        };
+        Ok(vec![cts[0].as_ref().map(back)])
+    }
+
+    fn batch(&self, size: usize, inputs: &[Batched]) -> Result<Vec<Batched>> {
+        let (x, from) = rules::only(inputs);
+        // The axes of the result ascend as those of the operand do, and so there is a place between.
+        let to = if from == 0 { 0 } else { self.axes[from - 1] + 1 };
+        let (mut shape, mut axes) = (self.shape.clone(), self.axes.clone());
+        shape.insert(to, size);
+        axes[from..].iter_mut().for_each(|axis| *axis += 1);
+        axes.insert(from, to);
+        let tensor = record_one(Broadcast { shape, axes }, &[x]);
+        Ok(vec![Batched { tensor, axis: Some(to) }])
+    }
 }
 
 operation! {
@@ -58,6 +91,32 @@ impl Operation for Reshape {
 
     fn lower(&self, _: &Lowering, inputs: &[XlaOp], _: &[Aval]) -> Result<Vec<XlaOp>> {
         Ok(vec![inputs[0].reshape(&dims(&self.shape))?])
+    }
+
+    fn jvp(&self, primals: &[Tensor], tangents: &[Option<Tensor>]) -> Result<Dual> {
+        rules::linear_jvp(self, 1, primals, tangents)
+    }
+
+    fn transpose(&self, cts: &[Option<Tensor>], inputs: &[Input]) -> Result<Vec<Option<Tensor>>> {
+        Ok(vec![cts[0].as_ref().map(|ct| reshaped(ct, &inputs[0].aval().shape))])
+    }
+
+    fn batch(&self, size: usize, inputs: &[Batched]) -> Result<Vec<Batched>> {
+        let (x, from) = rules::only(inputs);
+        // The batch axis can stay where it is if the axes before it become whole axes, too.
+        let sizes = |shape: &[usize], place: usize| {
+            let size = |part: &[usize]| x.aval().with_shape(part).size();
+            (size(&shape[..place]), size(&shape[place..]))
+        };
+        let before = sizes(&inputs[0].member().shape, from);
+        let stays = (0..=self.shape.len()).find(|&to| sizes(&self.shape, to) == before);
+        let (x, to) = match stays {
+            Some(to) => (x.clone(), to),
+            None => (inputs[0].to_front(size), 0),
+        };
+        let mut shape = self.shape.clone();
+        shape.insert(to, size);
+        Ok(vec![Batched { tensor: reshaped(&x, &shape), axis: Some(to) }])
     }
 }
 
@@ -85,6 +144,32 @@ impl Operation for Transpose {
     fn lower(&self, _: &Lowering, inputs: &[XlaOp], _: &[Aval]) -> Result<Vec<XlaOp>> {
         Ok(vec![inputs[0].transpose(&dims(&self.permutation))?])
     }
+
+    fn jvp(&self, primals: &[Tensor], tangents: &[Option<Tensor>]) -> Result<Dual> {
+        rules::linear_jvp(self, 1, primals, tangents)
+    }
+
+    fn transpose(&self, cts: &[Option<Tensor>], _: &[Input]) -> Result<Vec<Option<Tensor>>> {
+        let mut permutation = vec![0; self.permutation.len()];
+        self.permutation.iter().enumerate().for_each(|(to, &from)| permutation[from] = to);
+        let back = |ct: &Tensor| record_one(Transpose { permutation }, &[ct]);
+        Ok(vec![cts[0].as_ref().map(back)])
+    }
+
+    fn batch(&self, _: usize, inputs: &[Batched]) -> Result<Vec<Batched>> {
+        let (x, from) = rules::only(inputs);
+        let permutation = [vec![from], rules::shifted(&self.permutation, from)].concat();
+        Ok(vec![Batched::stacked(record_one(Transpose { permutation }, &[x]))])
+    }
+}
+
+/// The same elements in another shape that holds as many.
+#[track_caller]
+fn reshaped(x: &Tensor, shape: &[usize]) -> Tensor {
+    if x.shape() == shape {
+        return x.clone();
+    }
+    record_one(Reshape { shape: shape.to_vec() }, &[x])
 }
 
 /// The shape that tensors of these types are broadcast to by NumPy's rules: shapes are aligned at

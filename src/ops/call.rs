@@ -7,12 +7,16 @@ use super::control::{prefixed, result_tree};
 use crate::aval::Aval;
 use crate::error::{Error, Result};
 use crate::execute;
+use crate::execute::CompileFor;
 use crate::ir::Func;
 use crate::lower::Lowering;
 use crate::tensor::Tensor;
 use crate::trace::{self, Captures, Kind, record, scope};
+use crate::transform::batch::{Batched, batch_values};
+use crate::transform::jvp::{Dual, jvp_values};
+use crate::transform::transpose::{Input, transpose_values};
+use crate::transform::varying::varying;
 use crate::tree::{self, Tree};
-use crate::execute::CompileFor;
 
 operation! {
     /// Calls a function.
@@ -32,8 +36,29 @@ impl Operation for Call {
         cx.inline(&self.function, inputs)
     }
 
+    fn jvp(&self, primals: &[Tensor], tangents: &[Option<Tensor>]) -> Result<Dual> {
+        let arguments = Dual { primals: primals.to_vec(), tangents: tangents.to_vec() };
+        jvp_values(&self.function, arguments)
+    }
+
+    fn transpose(
+        &self,
+        cotangents: &[Option<Tensor>],
+        inputs: &[Input],
+    ) -> Result<Vec<Option<Tensor>>> {
+        transpose_values(&self.function, inputs, cotangents.to_vec())
+    }
+
+    fn batch(&self, size: usize, inputs: &[Batched]) -> Result<Vec<Batched>> {
+        batch_values(&self.function, size, inputs.to_vec())
+    }
+
     fn regions(&self) -> Vec<&Func> {
         vec![&self.function]
+    }
+
+    fn varies(&self, inputs: &[bool], _: usize) -> Result<Vec<bool>> {
+        varying(&self.function, inputs)
     }
 }
 
@@ -68,7 +93,10 @@ pub(crate) fn composite<A: Tree, R: Tree>(name: &str, inputs: A, f: impl FnOnce(
     let results = tree::check(&inputs).and(result).and_then(|(function, captures)| {
         let inputs = [captures, tree::leaves(&inputs)].concat();
         let arrays: Result<Vec<_>> = inputs.iter().map(trace::concrete).collect();
-        execute::run_function(function, &arrays?, CompileFor::Latency, &source)
+        // A loop may run for long. Anything else is soon done, and so should its compilation be.
+        let plain = function.equations().iter().all(|equation| equation.regions().is_empty());
+        let goal = if plain { CompileFor::Latency } else { CompileFor::Speed };
+        execute::run_function(function, &arrays?, goal, &source)
     });
     result_tree(results, &outcome.output)
 }

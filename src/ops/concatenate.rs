@@ -5,12 +5,15 @@ use std::borrow::Borrow;
 use xla::XlaOp;
 
 use super::broadcast::{Broadcast, Reshape};
-use super::{Operation, check_size, composed, resolve_axis};
+use super::{Operation, check_size, composed, resolve_axis, rules};
 use crate::Tensor;
 use crate::aval::{Aval, Shape};
 use crate::error::{Error, Result};
 use crate::lower::Lowering;
 use crate::trace::{poison, record_one};
+use crate::transform::batch::Batched;
+use crate::transform::jvp::Dual;
+use crate::transform::transpose::Input;
 
 operation! {
     /// The operands one after the other along `axis`. HLO's `concatenate`.
@@ -59,6 +62,28 @@ impl Operation for Concatenate {
 
     fn lower(&self, _: &Lowering, inputs: &[XlaOp], _: &[Aval]) -> Result<Vec<XlaOp>> {
         Ok(vec![inputs[0].concat_in_dim(&inputs[1..], self.axis as i64)?])
+    }
+
+    fn jvp(&self, primals: &[Tensor], tangents: &[Option<Tensor>]) -> Result<Dual> {
+        rules::linear_jvp(self, primals.len(), primals, tangents)
+    }
+
+    fn transpose(&self, cts: &[Option<Tensor>], inputs: &[Input]) -> Result<Vec<Option<Tensor>>> {
+        let mut start = 0;
+        let part = |input: &Input| {
+            let range = start..start + input.aval().shape[self.axis];
+            start = range.end;
+            let ct = cts[0].as_ref().filter(|_| input.is_linear())?;
+            Some(ct.slice_in_dim(range, self.axis as isize))
+        };
+        Ok(inputs.iter().map(part).collect())
+    }
+
+    fn batch(&self, size: usize, inputs: &[Batched]) -> Result<Vec<Batched>> {
+        let (tensors, place) = rules::aligned(size, inputs);
+        let axis = self.axis + usize::from(self.axis >= place);
+        let tensor = rules::apply_one(&Concatenate { axis }, &tensors);
+        Ok(vec![Batched { tensor, axis: Some(place) }])
     }
 }
 

@@ -4,13 +4,17 @@ use std::sync::Arc;
 
 use xla::XlaOp;
 
-use super::{Operation, inputs};
+use super::{Operation, inputs, rules};
+use crate::Tensor;
 use crate::aval::Aval;
 use crate::error::Result;
 use crate::host::HostArray;
 use crate::ir::parse::Parser;
 use crate::ir::print::{Attribute, LARGE_CONSTANT, Printer};
 use crate::lower::{Lowering, element_type};
+use crate::transform::batch::Batched;
+use crate::transform::jvp::Dual;
+use crate::transform::transpose::{Input, not_linear};
 
 operation! {
     /// A tensor whose elements are known when the computation is built.
@@ -35,6 +39,18 @@ impl Operation for Constant {
             bytes,
         )?;
         Ok(vec![cx.builder().constant_literal(&literal)?])
+    }
+
+    fn jvp(&self, primals: &[Tensor], _: &[Option<Tensor>]) -> Result<Dual> {
+        rules::no_tangent(self, primals)
+    }
+
+    fn transpose(&self, _: &[Option<Tensor>], _: &[Input]) -> Result<Vec<Option<Tensor>>> {
+        Err(not_linear("constant"))
+    }
+
+    fn batch(&self, _: usize, _: &[Batched]) -> Result<Vec<Batched>> {
+        Ok(rules::apply(self, &[]).into_iter().map(Batched::same).collect())
     }
 }
 

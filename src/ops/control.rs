@@ -83,7 +83,7 @@ pub(crate) fn prefixed<T: Tree>(name: &str, tree: &T) -> Vec<(Aval, String)> {
     leaves.map(|(path, leaf)| (leaf.aval().clone(), leaf_name(name, &path))).collect()
 }
 
-fn leaf_name(name: &str, path: &Path) -> String {
+pub(crate) fn leaf_name(name: &str, path: &Path) -> String {
     match path.keys() {
         [] => name.to_owned(),
         _ => format!("{name}.{path}"),

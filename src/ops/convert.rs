@@ -2,12 +2,15 @@
 
 use xla::XlaOp;
 
-use super::{Operation, inputs};
+use super::{Operation, inputs, rules};
 use crate::Tensor;
 use crate::aval::{Aval, DType};
 use crate::error::{Error, Result};
 use crate::lower::{Lowering, element_type};
 use crate::trace::record_one;
+use crate::transform::batch::Batched;
+use crate::transform::jvp::Dual;
+use crate::transform::transpose::{Input, not_linear};
 use crate::xla_ext;
 
 operation! {
@@ -29,6 +32,25 @@ impl Operation for Convert {
             return Ok(vec![x.ne(&zero)?]);
         }
         Ok(vec![x.convert(element_type(self.dtype).primitive_type())?])
+    }
+
+    fn jvp(&self, primals: &[Tensor], tangents: &[Option<Tensor>]) -> Result<Dual> {
+        match self.dtype.is_float() {
+            true => rules::linear_jvp(self, 1, primals, tangents),
+            false => rules::no_tangent(self, primals),
+        }
+    }
+
+    fn transpose(&self, cts: &[Option<Tensor>], inputs: &[Input]) -> Result<Vec<Option<Tensor>>> {
+        let dtype = inputs[0].aval().dtype;
+        if !dtype.is_float() || !self.dtype.is_float() {
+            return Err(not_linear("convert"));
+        }
+        Ok(vec![cts[0].as_ref().map(|ct| ct.astype(dtype))])
+    }
+
+    fn batch(&self, size: usize, inputs: &[Batched]) -> Result<Vec<Batched>> {
+        rules::elementwise_batch(self, size, inputs)
     }
 }
 
@@ -62,6 +84,18 @@ impl Operation for Bitcast {
 
     fn lower(&self, _: &Lowering, inputs: &[XlaOp], _: &[Aval]) -> Result<Vec<XlaOp>> {
         Ok(vec![xla_ext::bitcast_convert(&inputs[0], element_type(self.dtype).primitive_type())?])
+    }
+
+    fn jvp(&self, primals: &[Tensor], _: &[Option<Tensor>]) -> Result<Dual> {
+        rules::no_tangent(self, primals)
+    }
+
+    fn transpose(&self, _: &[Option<Tensor>], _: &[Input]) -> Result<Vec<Option<Tensor>>> {
+        Err(not_linear("bitcast"))
+    }
+
+    fn batch(&self, size: usize, inputs: &[Batched]) -> Result<Vec<Batched>> {
+        rules::elementwise_batch(self, size, inputs)
     }
 }
 

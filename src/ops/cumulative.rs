@@ -2,16 +2,21 @@
 
 use xla::{XlaBuilder, XlaOp};
 
+use super::associative_scan::AssociativeScan;
 use super::domain::Domain;
 use super::reduce::Fold;
-use super::{Operation, inputs, resolve_axis};
+use super::{Operation, inputs, resolve_axis, rules};
 use crate::Tensor;
+use crate::autodiff::jvp;
 use crate::aval::{Aval, DType};
 use crate::error::{Error, Result};
 use crate::ir::parse::Parser;
 use crate::ir::print::{Attribute, Printer};
 use crate::lower::{Lowering, dims};
 use crate::trace::record_one;
+use crate::transform::batch::Batched;
+use crate::transform::jvp::Dual;
+use crate::transform::transpose::{Input, not_linear};
 use crate::xla_ext;
 
 /// What a [`Cumulative`] folds with.
@@ -125,6 +130,45 @@ impl Operation for Cumulative {
         let (sizes, axis) = (dims(&x.shape), self.axis);
         xla_ext::cumulative(&inputs[0], &neutral, &computation, &sizes, axis, self.reverse)
             .map(|op| vec![op])
+    }
+
+    fn jvp(&self, primals: &[Tensor], tangents: &[Option<Tensor>]) -> Result<Dual> {
+        let (x, y) = (&primals[0], rules::apply_one(self, primals));
+        let tangent = tangents[0].as_ref().map(|t| match self.kind {
+            Accumulation::Sum => rules::apply_one(self, std::slice::from_ref(t)),
+            Accumulation::Prod => self.tangent(x, t, |a, b| a * b),
+            Accumulation::Max => self.tangent(x, t, |a, b| a.maximum(b)),
+            Accumulation::Min => self.tangent(x, t, |a, b| a.minimum(b)),
+            Accumulation::LogSumExp => self.tangent(x, t, |a, b| a.logaddexp(b)),
+        });
+        Ok(Dual::one(y, tangent))
+    }
+
+    fn transpose(&self, cts: &[Option<Tensor>], _: &[Input]) -> Result<Vec<Option<Tensor>>> {
+        if self.kind != Accumulation::Sum {
+            return Err(not_linear(&format!("cum{}", self.kind.name())));
+        }
+        let back = Cumulative { reverse: !self.reverse, ..self.clone() };
+        Ok(vec![cts[0].as_ref().map(|ct| record_one(back, &[ct]))])
+    }
+
+    fn batch(&self, _: usize, inputs: &[Batched]) -> Result<Vec<Batched>> {
+        let (x, place) = rules::only(inputs);
+        let axis = self.axis + usize::from(self.axis >= place);
+        let tensor = record_one(Cumulative { axis, ..self.clone() }, &[x]);
+        Ok(vec![Batched { tensor, axis: Some(place) }])
+    }
+}
+
+impl Cumulative {
+    /// The tangent, as in JAX: that of the associative scan with `combine`, each step of which has
+    /// one. It divides by nothing, so that zeros may be among the factors.
+    fn tangent(&self, x: &Tensor, t: &Tensor, combine: fn(&Tensor, &Tensor) -> Tensor) -> Tensor {
+        let scan = AssociativeScan::new().axis(self.axis as isize).reverse(self.reverse);
+        let step = |(a, s): (Tensor, Tensor), (b, t): (Tensor, Tensor)| {
+            jvp(|(a, b): (Tensor, Tensor)| combine(&a, &b), (a, b), (s, t))
+        };
+        scan.run(step, (x.clone(), t.clone())).1
     }
 }
 

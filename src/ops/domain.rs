@@ -41,6 +41,30 @@ impl Domain {
     }
 }
 
+/// How the result of an element-wise operation follows one of its operands.
+#[derive(Clone, Copy)]
+pub(super) enum Slope<F> {
+    /// Not at all, but for jumps.
+    Zero,
+    /// As the operand goes.
+    One,
+    /// The other way.
+    Minus,
+    /// Linearly, for a given other operand: what becomes of a tangent.
+    Linear(fn(tangent: &Tensor, other: &Tensor) -> Tensor),
+    /// By this factor, which follows from the operands and the result.
+    Times(F),
+    /// In a way for which there is no formula here: it is a mistake to ask.
+    Unknown,
+}
+
+/// The error of an operation called `name` that was asked for a slope it does not have.
+pub(super) fn no_slope(name: &str) -> Error {
+    Error::argument(format!(
+        "{name}: there is no derivative by this operand: let the differentiated function capture it"
+    ))
+}
+
 /// An error if the dtype of the operand of `name` is not one of these.
 pub(super) fn require(name: &str, x: &Tensor, domain: Domain) -> Result<()> {
     if domain.contains(x.dtype()) {
@@ -88,6 +112,10 @@ macro_rules! told_by_name {
         }
 
         impl $crate::ops::Text for $Name {
+            fn names() -> Vec<&'static str> {
+                table::ALL.iter().map(|def| def.name).collect()
+            }
+
             fn name(&self) -> &'static str {
                 self.0.name
             }

@@ -2,12 +2,16 @@
 
 use xla::XlaOp;
 
-use super::{Operation, inputs};
+use super::broadcast::Transpose;
+use super::{Operation, Text, inputs, rules};
 use crate::Tensor;
 use crate::aval::{Aval, Shape};
 use crate::error::{Error, Result};
 use crate::lower::{Lowering, dims};
 use crate::trace::{poison, record_one};
+use crate::transform::batch::Batched;
+use crate::transform::jvp::{self, Dual};
+use crate::transform::transpose::{Input, not_linear};
 
 operation! {
     /// Sums products over the contracted axes, separately for each index of the batch axes. The
@@ -53,6 +57,10 @@ impl Operation for Dot {
         Ok(vec![x.with_shape(shape)])
     }
 
+    fn is_dot(&self) -> bool {
+        true
+    }
+
     /// A vector times a matrix is lowered as the matrix times the vector. XLA:CPU stores a constant
     /// that is the *right* operand of such a product column by column, and then sums along columns,
     /// which is slower: 0.92 instead of 0.82 µs for a step of a GRU from 32 features to 64.
@@ -64,6 +72,91 @@ impl Operation for Dot {
         let ((x, x_contract, x_batch), (y, y_contract, y_batch)) =
             if vector_times_matrix { (rhs, lhs) } else { (lhs, rhs) };
         Ok(vec![x.dot_general(y, &x_contract, &y_contract, &x_batch, &y_batch)?])
+    }
+
+    fn jvp(&self, primals: &[Tensor], tangents: &[Option<Tensor>]) -> Result<Dual> {
+        let product = |x: &Tensor, y: &Tensor| record_one(self.clone(), &[x, y]);
+        let (x, y) = (&primals[0], &primals[1]);
+        let along_x = tangents[0].as_ref().map(|t| product(t, y));
+        let along_y = tangents[1].as_ref().map(|t| product(x, t));
+        Ok(Dual::one(product(x, y), jvp::sum([along_x, along_y])))
+    }
+
+    fn transpose(&self, cts: &[Option<Tensor>], inputs: &[Input]) -> Result<Vec<Option<Tensor>>> {
+        let Some(ct) = &cts[0] else { return Ok(vec![None, None]) };
+        match (&inputs[0], &inputs[1]) {
+            (Input::Linear(x), Input::Known(y)) => Ok(vec![Some(self.back(0, ct, x, y)?), None]),
+            (Input::Known(x), Input::Linear(y)) => Ok(vec![None, Some(self.back(1, ct, y, x)?)]),
+            _ => Err(not_linear(self.name())),
+        }
+    }
+
+    /// A batch axis of one operand is one more of its axes that are not contracted, so that the other
+    /// operand is not repeated; one of both is one more batch axis.
+    fn batch(&self, _: usize, inputs: &[Batched]) -> Result<Vec<Batched>> {
+        let (x, y) = (&inputs[0], &inputs[1]);
+        let mut op = self.clone();
+        if let Some(place) = x.axis {
+            op.lhs_contract = rules::shifted(&self.lhs_contract, place);
+            op.lhs_batch = rules::shifted(&self.lhs_batch, place);
+        }
+        if let Some(place) = y.axis {
+            op.rhs_contract = rules::shifted(&self.rhs_contract, place);
+            op.rhs_batch = rules::shifted(&self.rhs_batch, place);
+        }
+        let batch = self.lhs_batch.len();
+        let axis = match (x.axis, y.axis) {
+            (Some(left), Some(right)) => {
+                op.lhs_batch.insert(0, left);
+                op.rhs_batch.insert(0, right);
+                0
+            }
+            (Some(left), None) => {
+                let free = free_axes(x.tensor.aval(), &op.lhs_contract, &op.lhs_batch)?;
+                batch + free.partition_point(|&axis| axis < left)
+            }
+            (None, right) => {
+                let lhs_free = free_axes(x.tensor.aval(), &op.lhs_contract, &op.lhs_batch)?;
+                let free = free_axes(y.tensor.aval(), &op.rhs_contract, &op.rhs_batch)?;
+                let right = right.unwrap_or(0);
+                batch + lhs_free.len() + free.partition_point(|&axis| axis < right)
+            }
+        };
+        let tensor = record_one(op, &[&x.tensor, &y.tensor]);
+        Ok(vec![Batched { tensor, axis: Some(axis) }])
+    }
+}
+
+impl Dot {
+    /// The cotangent of the operand `side` (0 is the left one), of type `wanted`, where the other
+    /// operand is known: the product of the result's cotangent and that one over the axes that they
+    /// share. The operands stand in the order that gives the axes of the result theirs, if one does.
+    fn back(&self, side: usize, ct: &Tensor, wanted: &Aval, other: &Tensor) -> Result<Tensor> {
+        let contract = [&self.lhs_contract, &self.rhs_contract];
+        let batch = [&self.lhs_batch, &self.rhs_batch];
+        let free = free_axes(wanted, contract[side], batch[side])?;
+        let other_free = free_axes(other.aval(), contract[1 - side], batch[1 - side])?;
+        let start = batch[side].len() + if side == 0 { free.len() } else { 0 };
+        let shared: Vec<usize> = (start..start + other_free.len()).collect();
+        let ct_batch: Vec<usize> = (0..batch[side].len()).collect();
+
+        // Which axes of the operand the axes of the product are.
+        let mut pairs: Vec<(usize, usize)> =
+            contract[1 - side].iter().copied().zip(contract[side].iter().copied()).collect();
+        pairs.sort_unstable();
+        let contracted: Vec<usize> = pairs.into_iter().map(|(_, axis)| axis).collect();
+        let other_first = [&batch[side][..], &contracted, &free].concat();
+        if other_first.is_sorted() {
+            return Ok(other.dot_general(ct, (&other_free, &shared), (batch[1 - side], &ct_batch)));
+        }
+        let ct_first = [&batch[side][..], &free, &contracted].concat();
+        let product = ct.dot_general(other, (&shared, &other_free), (&ct_batch, batch[1 - side]));
+        if ct_first.is_sorted() {
+            return Ok(product);
+        }
+        let mut permutation = vec![0; ct_first.len()];
+        ct_first.iter().enumerate().for_each(|(from, &to)| permutation[to] = from);
+        Ok(record_one(Transpose { permutation }, &[&product]))
     }
 }
 

@@ -5,9 +5,12 @@ use std::borrow::Borrow;
 use xla::XlaOp;
 
 use super::broadcast::Reshape;
+use super::concatenate::concatenate;
+use super::gather::Gather;
 use super::iota::index_dtype;
+use super::scatter::{Combine, Scatter};
 use super::select::select;
-use super::{Operation, resolve_axis};
+use super::{Operation, resolve_axis, rules};
 use crate::Tensor;
 use crate::aval::{Aval, DType};
 use crate::error::{Error, Result};
@@ -15,6 +18,9 @@ use crate::lower::{Lowering, dims};
 use crate::tensor::Repr;
 use crate::trace::scope::library_scope;
 use crate::trace::{poison, record_one};
+use crate::transform::batch::Batched;
+use crate::transform::jvp::Dual;
+use crate::transform::transpose::Input;
 
 operation! {
     /// The slice of the first operand of these sizes that starts where the other operands say, one
@@ -52,6 +58,56 @@ impl Operation for DynamicSlice {
             }
             _ => inputs.to_vec(),
         })
+    }
+
+    fn jvp(&self, primals: &[Tensor], tangents: &[Option<Tensor>]) -> Result<Dual> {
+        rules::linear_jvp(self, 1, primals, tangents)
+    }
+
+    /// Zeros with the cotangent written where the slice was.
+    fn transpose(&self, cts: &[Option<Tensor>], inputs: &[Input]) -> Result<Vec<Option<Tensor>>> {
+        let starts = known_starts("dynamic_slice", &inputs[1..])?;
+        let x = inputs[0].aval();
+        let back = |ct: &Tensor| {
+            let zeros = Tensor::zeros(&x.shape[..], x.dtype);
+            rules::apply_one(&DynamicUpdateSlice {}, &[&[zeros, ct.clone()], &starts[..]].concat())
+        };
+        let mut cotangents = vec![None; inputs.len()];
+        cotangents[0] = cts[0].as_ref().map(back);
+        Ok(cotangents)
+    }
+
+    /// With a start for each member, a gather.
+    fn batch(&self, size: usize, inputs: &[Batched]) -> Result<Vec<Batched>> {
+        let (x, starts) = (&inputs[0], &inputs[1..]);
+        if !starts.iter().any(Batched::is_batched) {
+            let place = x.axis.unwrap_or(0);
+            let mut sizes = self.sizes.clone();
+            sizes.insert(place, size);
+            let operands = [vec![x.tensor.clone()], starts_around(starts, place)].concat();
+            let tensor = rules::apply_one(&DynamicSlice { sizes }, &operands);
+            return Ok(vec![Batched { tensor, axis: x.axis }]);
+        }
+        let moving = moving_axes(&x.member(), &self.sizes);
+        if moving.is_empty() {
+            return Ok(vec![x.clone()]);
+        }
+        if size == 0 {
+            // A batch axis without a place has none for a gather to take.
+            let shape = [&[size], &self.sizes[..]].concat();
+            return Ok(vec![Batched::stacked(Tensor::zeros(shape, x.tensor.dtype()))]);
+        }
+        let mut slice_sizes = self.sizes.clone();
+        x.axis.iter().for_each(|&axis| slice_sizes.insert(axis, 1));
+        let gather = Gather {
+            offset_axes: (1..=self.sizes.len()).collect(),
+            collapsed_axes: x.axis.into_iter().collect(),
+            start_index_map: axes_of_columns(&moving, x.axis),
+            slice_sizes,
+        };
+        let columns = moving.iter().map(|&axis| starts[axis].to_front(size));
+        let indices = index_vectors(size, columns.collect(), x.is_batched());
+        Ok(vec![Batched::stacked(record_one(gather, &[&x.tensor, &indices]))])
     }
 }
 
@@ -93,6 +149,100 @@ impl Operation for DynamicUpdateSlice {
             _ => inputs.to_vec(),
         })
     }
+
+    fn jvp(&self, primals: &[Tensor], tangents: &[Option<Tensor>]) -> Result<Dual> {
+        rules::linear_jvp(self, 2, primals, tangents)
+    }
+
+    /// What was written over gets nothing; the update gets what stands in its place.
+    fn transpose(&self, cts: &[Option<Tensor>], inputs: &[Input]) -> Result<Vec<Option<Tensor>>> {
+        let starts = known_starts("dynamic_update_slice", &inputs[2..])?;
+        let update = inputs[1].aval();
+        let to = |i: usize| cts[0].as_ref().filter(|_| inputs[i].is_linear());
+        let of_tensor = to(0).map(|ct| {
+            let zeros = Tensor::zeros(&update.shape[..], update.dtype);
+            rules::apply_one(self, &[&[ct.clone(), zeros], &starts[..]].concat())
+        });
+        let of_update = to(1).map(|ct| {
+            let slice = DynamicSlice { sizes: update.shape.clone() };
+            rules::apply_one(&slice, &[&[ct.clone()], &starts[..]].concat())
+        });
+        let mut cotangents = vec![of_tensor, of_update];
+        cotangents.resize(inputs.len(), None);
+        Ok(cotangents)
+    }
+
+    /// With a start for each member, a scatter.
+    fn batch(&self, size: usize, inputs: &[Batched]) -> Result<Vec<Batched>> {
+        let (operands, starts) = inputs.split_at(2);
+        if !starts.iter().any(Batched::is_batched) {
+            let (mut operands, place) = rules::aligned(size, operands);
+            operands.extend(starts_around(starts, place));
+            let tensor = rules::apply_one(self, &operands);
+            return Ok(vec![Batched { tensor, axis: Some(place) }]);
+        }
+        let (x, update) = (&operands[0], &operands[1]);
+        let (shape, sizes) = (x.member().shape, update.member().shape);
+        let moving = moving_axes(&x.member(), &sizes);
+        if moving.is_empty() {
+            return Ok(vec![update.clone()]);
+        }
+        // A scatter leaves out what does not lie inside; the update moves there.
+        let column = |&axis: &usize| {
+            let last = (shape[axis] - sizes[axis]) as i64;
+            starts[axis].to_front(size).clamp(0, last)
+        };
+        let indices = index_vectors(size, moving.iter().map(column).collect(), true);
+        let place = x.axis.unwrap_or(0);
+        let x = if x.is_batched() { x.tensor.clone() } else { x.to_front(size) };
+        let scatter = Scatter {
+            combine: Combine::Replace,
+            window_axes: (1..=sizes.len()).collect(),
+            inserted_axes: vec![place],
+            scatter_axes: axes_of_columns(&moving, Some(place)),
+        };
+        let tensor = record_one(scatter, &[&x, &indices, &update.to_front(size)]);
+        Ok(vec![Batched { tensor, axis: Some(place) }])
+    }
+}
+
+/// The start indices of a slice that is transposed.
+fn known_starts(name: &str, starts: &[Input]) -> Result<Vec<Tensor>> {
+    starts.iter().map(|start| start.known(name).cloned()).collect()
+}
+
+/// The start indices, the same for all members, of a slice that takes all of a batch axis.
+fn starts_around(starts: &[Batched], batch_axis: usize) -> Vec<Tensor> {
+    let dtype = starts.first().map_or(DType::I32, |start| start.tensor.dtype());
+    let mut starts: Vec<Tensor> = starts.iter().map(|start| start.tensor.clone()).collect();
+    starts.insert(batch_axis, Tensor::zeros([], dtype));
+    starts
+}
+
+/// The axes in which a slice of these sizes can lie in more than one place.
+fn moving_axes(x: &Aval, sizes: &[usize]) -> Vec<usize> {
+    (0..x.rank()).filter(|&axis| sizes[axis] < x.shape[axis]).collect()
+}
+
+/// The axis that each column of the index vectors names a place along, where the first column is
+/// that of the batch axis, if there is one, and the others are those of the `moving` axes.
+fn axes_of_columns(moving: &[usize], batch_axis: Option<usize>) -> Vec<usize> {
+    match batch_axis {
+        Some(batch) => [vec![batch], rules::shifted(moving, batch)].concat(),
+        None => moving.to_vec(),
+    }
+}
+
+/// The vectors that name the places of all slices, for the index of each member along each moving
+/// axis. With `numbered`, they begin with the number of the member.
+fn index_vectors(size: usize, mut columns: Vec<Tensor>, numbered: bool) -> Tensor {
+    if numbered {
+        let dtype = wide_index_dtype(columns[0].dtype(), size);
+        columns.iter_mut().for_each(|column| *column = column.astype(dtype));
+        columns.insert(0, Tensor::arange(size, dtype));
+    }
+    let columns: Vec<Tensor> = columns.iter().map(|column| column.expand_dims(-1)).collect();
+    concatenate(&columns, -1)
 }
 
 /// Whether a tensor of this dtype can hold places in a tensor, as the operations take them.

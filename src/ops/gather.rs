@@ -1,21 +1,22 @@
-//! Gather and scatter: elements at many places at once.
+//! Gather: elements at many places at once.
 
 use xla::XlaOp;
 
-use super::binary::Operand;
 use super::broadcast::{Broadcast, broadcast_shapes};
 use super::dynamic_slice::{from_front, is_index, wide_index_dtype};
+use super::scatter::{Combine, Scatter};
 use super::select::select;
-use super::{Operation, check_size, composed, inputs, resolve_axis};
+use super::{Operation, Text, check_size, composed, inputs, resolve_axis, rules};
 use crate::Tensor;
 use crate::aval::{Aval, DType, Shape};
 use crate::error::{Error, Result};
 use crate::host::Scalar;
-use crate::ir::parse::Parser;
-use crate::ir::print::{Attribute, Printer};
 use crate::lower::{Lowering, dims};
 use crate::ops::concatenate::concatenate;
 use crate::trace::{poison, record_one};
+use crate::transform::batch::Batched;
+use crate::transform::jvp::Dual;
+use crate::transform::transpose::Input;
 
 operation! {
     /// One slice of the first operand, of size `slice_sizes`, for each vector along the last axis
@@ -77,121 +78,170 @@ impl Operation for Gather {
             &dims(&self.slice_sizes),
         )?])
     }
+
+    fn jvp(&self, primals: &[Tensor], tangents: &[Option<Tensor>]) -> Result<Dual> {
+        rules::linear_jvp(self, 1, primals, tangents)
+    }
+
+    /// What was taken somewhere is added there, after slices have been moved inside again.
+    fn transpose(&self, cts: &[Option<Tensor>], inputs: &[Input]) -> Result<Vec<Option<Tensor>>> {
+        let (x, indices) = (inputs[0].aval(), inputs[1].known(self.name())?);
+        let add = |ct: &Tensor| {
+            let limits = self.limits(x, indices.dtype());
+            let places = indices.maximum(0).minimum(limits);
+            let zeros = Tensor::zeros(&x.shape[..], x.dtype);
+            record_one(self.scatter(Combine::Add), &[&zeros, &places, ct])
+        };
+        // Nothing was taken if there is nothing to add.
+        Ok(vec![cts[0].as_ref().filter(|ct| ct.size() > 0).map(add), None])
+    }
+
+    fn batch(&self, size: usize, inputs: &[Batched]) -> Result<Vec<Batched>> {
+        let (x, indices) = (&inputs[0], &inputs[1]);
+        let (tensor, axis) = match (x.axis, indices.axis) {
+            (place, None) => {
+                self.slices_of_each(size, place.unwrap_or(0), &x.tensor, &indices.tensor)
+            }
+            (None, Some(place)) => {
+                // The last axis is that of the index vectors.
+                let last = place + 1 == indices.tensor.rank();
+                let front = if last { indices.to_front_if_batched(size) } else { indices.clone() };
+                self.at_each(front.axis.unwrap_or(0), &x.tensor, &front.tensor)
+            }
+            (Some(_), Some(_)) => self.at_each_slices_of_each(size, x, indices)?,
+        };
+        Ok(vec![Batched { tensor, axis: Some(axis) }])
+    }
 }
 
-/// How a scatter joins an update with the element that is there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Combine {
-    Add,
-    Max,
-    Min,
-    Replace,
-}
-
-impl Combine {
-    const ALL: [Combine; 4] = [Combine::Add, Combine::Max, Combine::Min, Combine::Replace];
-
-    fn name(self) -> &'static str {
-        match self {
-            Combine::Add => "add",
-            Combine::Max => "max",
-            Combine::Min => "min",
-            Combine::Replace => "replace",
+impl Gather {
+    /// The scatter that puts slices where this takes them from.
+    fn scatter(&self, combine: Combine) -> Scatter {
+        Scatter {
+            combine,
+            window_axes: self.offset_axes.clone(),
+            inserted_axes: self.collapsed_axes.clone(),
+            scatter_axes: self.start_index_map.clone(),
         }
     }
 
-    fn lower(self, old: &XlaOp, update: &XlaOp) -> Result<XlaOp> {
-        Ok(match self {
-            Combine::Add => old.add_(update)?,
-            Combine::Max => old.max(update)?,
-            Combine::Min => old.min(update)?,
-            Combine::Replace => update.clone(),
-        })
+    /// The largest index, for each element of an index vector, from which on a slice still lies
+    /// inside of `x`. One that is too large for the dtype is no limit, and the largest there is.
+    pub(super) fn limits(&self, x: &Aval, dtype: DType) -> Tensor {
+        let largest = match dtype {
+            DType::I32 => i32::MAX as usize,
+            DType::U32 => u32::MAX as usize,
+            _ => i64::MAX as usize,
+        };
+        let limit = |&axis: &usize| (x.shape[axis] - self.slice_sizes[axis]).min(largest) as i64;
+        let limits: Vec<i64> = self.start_index_map.iter().map(limit).collect();
+        Tensor::new(&limits, [limits.len()]).astype(dtype)
+    }
+
+    /// The same slices of each member, which stand along axis `place` of `x`: each slice becomes
+    /// that of all members.
+    fn slices_of_each(
+        &self,
+        size: usize,
+        place: usize,
+        x: &Tensor,
+        indices: &Tensor,
+    ) -> (Tensor, usize) {
+        let Gather { mut offset_axes, mut slice_sizes, .. } = self.clone();
+        let before = (0..place).filter(|axis| !self.collapsed_axes.contains(axis)).count();
+        let to = if before == 0 { 0 } else { offset_axes[before - 1] + 1 };
+        offset_axes[before..].iter_mut().for_each(|axis| *axis += 1);
+        offset_axes.insert(before, to);
+        slice_sizes.insert(place, size);
+        let gather = Gather {
+            offset_axes,
+            collapsed_axes: rules::shifted(&self.collapsed_axes, place),
+            start_index_map: rules::shifted(&self.start_index_map, place),
+            slice_sizes,
+        };
+        (record_one(gather, &[x, indices]), to)
+    }
+
+    /// The slices that each member, along axis `place` of the indices, takes of one `x`: there are
+    /// just more of them.
+    fn at_each(&self, place: usize, x: &Tensor, indices: &Tensor) -> (Tensor, usize) {
+        let rank = self.offset_axes.len() + indices.rank() - 2;
+        let mut places = (0..rank).filter(|axis| !self.offset_axes.contains(axis));
+        let to = places.nth(place).unwrap_or(rank);
+        let offset_axes = rules::shifted(&self.offset_axes, to);
+        (record_one(Gather { offset_axes, ..self.clone() }, &[x, indices]), to)
+    }
+
+    /// The slices that each member takes of its own `x`: an index more says of which.
+    fn at_each_slices_of_each(
+        &self,
+        size: usize,
+        x: &Batched,
+        indices: &Batched,
+    ) -> Result<(Tensor, usize)> {
+        if size == 0 {
+            let member = self.infer(&[&x.member(), &indices.member()])?.swap_remove(0);
+            return Ok((Tensor::zeros([&[0], &member.shape[..]].concat(), member.dtype), 0));
+        }
+        let gather = Gather {
+            offset_axes: rules::shifted(&self.offset_axes, 0),
+            collapsed_axes: with_front(&self.collapsed_axes),
+            start_index_map: with_front(&self.start_index_map),
+            slice_sizes: [&[1], &self.slice_sizes[..]].concat(),
+        };
+        let (x, indices) = (x.to_front(size), with_member(size, &indices.to_front(size)));
+        Ok((record_one(gather, &[&x, &indices]), 0))
     }
 }
 
-impl Attribute for Combine {
-    fn print(&self, printer: &mut Printer) {
-        printer.push(self.name());
-    }
-
-    fn parse(parser: &mut Parser<'_>) -> Result<Combine> {
-        let start = parser.start();
-        let name = parser.word();
-        let found = Combine::ALL.into_iter().find(|combine| combine.name() == name);
-        found.ok_or_else(|| parser.error_at(start, "add, max, min or replace"))
-    }
+/// Axes of a member where the members stand along axis 0, and that axis.
+pub(super) fn with_front(axes: &[usize]) -> Vec<usize> {
+    [vec![0], rules::shifted(axes, 0)].concat()
 }
 
-operation! {
-    /// The first operand, changed at the places that the second one names: the counterpart of
-    /// [`Gather`]. For each vector along the last axis of the indices, a slice of the third operand
-    /// is joined with what is there. The axes `window_axes` of the updates are those of a slice,
-    /// which is without the axes `inserted_axes` of the operand; the other axes of the updates are
-    /// those of the indices but the last. Element `i` of a vector is the index in axis
-    /// `scatter_axes[i]`. Slices that do not lie inside change nothing. HLO's `scatter`.
-    struct Scatter = "scatter" {
-        combine: Combine,
-        window_axes: Vec<usize>,
-        inserted_axes: Vec<usize>,
-        scatter_axes: Vec<usize>,
-    }
+/// The index vectors of `size` members, along the first axis, with the number of the member before
+/// the first element of each.
+pub(super) fn with_member(size: usize, indices: &Tensor) -> Tensor {
+    let indices = indices.astype(wide_index_dtype(indices.dtype(), size));
+    let mut shape = indices.shape().to_vec();
+    shape[indices.rank() - 1] = 1;
+    let member = Tensor::broadcasted_iota(shape, 0, indices.dtype());
+    concatenate(&[member, indices], -1)
 }
 
-impl Operation for Scatter {
-    fn infer(&self, avals: &[&Aval]) -> Result<Vec<Aval>> {
-        let [x, indices, updates] = inputs(self, avals)?;
-        let batch = check_indices("scatter", x, indices, &self.scatter_axes)?;
-        if x.dtype != updates.dtype {
-            return Err(Error::dtype(format!(
-                "scatter: the updates must have the dtype of the tensor, but they are {updates} and \
-                 {x}: convert them with `astype`"
-            )));
-        }
-        check_axes("scatter: the inserted axes", &self.inserted_axes, x.rank())?;
-        check_axes("scatter: the window axes", &self.window_axes, updates.rank())?;
-        let kept = (0..x.rank()).filter(|axis| !self.inserted_axes.contains(axis));
-        let limits: Shape = kept.map(|axis| x.shape[axis]).collect();
-        let window: Shape = self.window_axes.iter().map(|&axis| updates.shape[axis]).collect();
-        if window.len() != limits.len() || window.iter().zip(&limits).any(|(w, limit)| w > limit) {
-            return Err(Error::shape(format!(
-                "scatter: slices of sizes {window:?} do not fit in {x} without its axes {:?}",
-                self.inserted_axes,
-            )));
-        }
-        let places = (0..updates.rank()).filter(|axis| !self.window_axes.contains(axis));
-        if !places.map(|axis| &updates.shape[axis]).eq(batch) {
-            return Err(Error::shape(format!(
-                "scatter: the axes of the updates {updates} other than {:?} must be those of the \
-                 indices {indices} but the last",
-                self.window_axes,
-            )));
-        }
-        Ok(vec![x.clone()])
+/// The elements of `x` at `positions` along `axis`, which are in range and of a dtype for indices
+/// that holds the [`widest`] axis. The other axes are those of `x`; those of size one stretch.
+#[track_caller]
+pub(super) fn along_axis(x: &Tensor, positions: &Tensor, axis: usize) -> Tensor {
+    let (shape, dtype) = (positions.shape(), positions.dtype());
+    // An axis without elements has none for a gather to take.
+    if positions.size() == 0 {
+        return Tensor::zeros(shape, x.dtype());
     }
+    // Along the other axes, an element stays where it is.
+    let place = |i: usize| match (i == axis, x.shape()[i]) {
+        (true, _) => positions.clone(),
+        (false, 1) => Tensor::zeros(shape, dtype),
+        (false, _) => Tensor::broadcasted_iota(shape, i as isize, dtype),
+    };
+    let places: Vec<Tensor> = (0..x.rank()).map(|i| place(i).expand_dims(-1)).collect();
+    let gather = Gather {
+        offset_axes: Vec::new(),
+        collapsed_axes: (0..x.rank()).collect(),
+        start_index_map: (0..x.rank()).collect(),
+        slice_sizes: vec![1; x.rank()],
+    };
+    record_one(gather, &[x, &concatenate(&places, -1)])
+}
 
-    fn lower(&self, _: &Lowering, inputs: &[XlaOp], outputs: &[Aval]) -> Result<Vec<XlaOp>> {
-        let scalar = Aval::scalar(outputs[0].dtype);
-        let pair = [scalar.clone(), scalar];
-        let computation = Lowering::computation(self.combine.name(), &pair, |_, params| {
-            self.combine.lower(&params[0], &params[1])
-        })?;
-        let index_vector_axis = inputs[1].rank()? as i64 - 1;
-        Ok(vec![inputs[0].scatter(
-            &inputs[1],
-            &inputs[2],
-            &computation,
-            &dims(&self.window_axes),
-            &dims(&self.inserted_axes),
-            &dims(&self.scatter_axes),
-            index_vector_axis,
-        )?])
-    }
+/// The size of the widest axis.
+pub(super) fn widest(x: &Aval) -> usize {
+    x.shape.iter().copied().max().unwrap_or(0)
 }
 
 /// Checks indices into `x` whose vectors, along the last axis, name places along `axes`. Gives the
 /// other axes of the indices.
-fn check_indices<'a>(
+pub(super) fn check_indices<'a>(
     what: &str,
     x: &Aval,
     indices: &'a Aval,
@@ -219,7 +269,7 @@ fn check_indices<'a>(
 }
 
 /// Checks that axes ascend and are less than the rank.
-fn check_axes(what: &str, axes: &[usize], rank: usize) -> Result<()> {
+pub(super) fn check_axes(what: &str, axes: &[usize], rank: usize) -> Result<()> {
     let in_range = axes.last().is_none_or(|&axis| axis < rank);
     if axes.is_sorted_by(|a, b| a < b) && in_range {
         return Ok(());
@@ -304,66 +354,11 @@ impl Tensor {
             if shape.contains(&0) {
                 return Tensor::zeros(shape, x.dtype());
             }
-            let widest = x.shape().iter().copied().max().unwrap_or(0);
-            let dtype = wide_index_dtype(indices.dtype(), widest);
-            let chosen = from_front(&indices.astype(dtype), size).broadcast_to(&shape);
-            // Along the other axes, an element stays where it is; those of size one stretch.
-            let place = |i: usize| match (i == axis, x.shape()[i]) {
-                (true, _) => chosen.clone(),
-                (false, 1) => Tensor::zeros(shape.clone(), dtype),
-                (false, _) => Tensor::broadcasted_iota(shape.clone(), i as isize, dtype),
-            };
-            let places: Vec<Tensor> = (0..x.rank()).map(|i| place(i).expand_dims(-1)).collect();
-            let gather = Gather {
-                offset_axes: Vec::new(),
-                collapsed_axes: (0..x.rank()).collect(),
-                start_index_map: (0..x.rank()).collect(),
-                slice_sizes: vec![1; x.rank()],
-            };
-            let taken = record_one(gather, &[&x, &concatenate(&places, -1)]);
+            let indices = indices.astype(wide_index_dtype(indices.dtype(), widest(x.aval())));
+            let chosen = from_front(&indices, size).broadcast_to(&shape);
+            let taken = along_axis(&x, &chosen, axis);
             select(&in_range(&chosen, size), taken, fill_value(x.dtype()))
         })
-    }
-
-    /// The tensor with `updates` added to the elements of the leading axis at `indices`;
-    /// `x.at[indices].add(updates)` of JAX.
-    ///
-    /// Shapes `[n, a]`, indices `[i, j]` and updates `[i, j, a]` give `[n, a]`; the updates are
-    /// broadcast. Where an index comes more than once, all its updates are added. Negative indices
-    /// count from the back; updates at indices out of range are left out. Fails if the indices are
-    /// not integers, if the tensor is a scalar, or if the updates do not fit or have another dtype.
-    ///
-    /// ```
-    /// # use onetrace::prelude::*;
-    /// let counts = Tensor::zeros([3], DType::I32).scatter_add(&Tensor::new(&[0i32, 2, 2], [3]), 1);
-    /// assert_eq!(counts.to_vec::<i32>()?, [1, 0, 2]);
-    /// # Ok::<(), onetrace::Error>(())
-    /// ```
-    #[track_caller]
-    pub fn scatter_add(&self, indices: &Tensor, updates: impl Operand) -> Tensor {
-        scatter("scatter_add", Combine::Add, self, indices, &updates.into_tensor(self))
-    }
-
-    /// As [`scatter_add`](Tensor::scatter_add), with the larger one of element and update;
-    /// `x.at[indices].max(updates)` of JAX.
-    #[track_caller]
-    pub fn scatter_max(&self, indices: &Tensor, updates: impl Operand) -> Tensor {
-        scatter("scatter_max", Combine::Max, self, indices, &updates.into_tensor(self))
-    }
-
-    /// As [`scatter_add`](Tensor::scatter_add), with the smaller one of element and update;
-    /// `x.at[indices].min(updates)` of JAX.
-    #[track_caller]
-    pub fn scatter_min(&self, indices: &Tensor, updates: impl Operand) -> Tensor {
-        scatter("scatter_min", Combine::Min, self, indices, &updates.into_tensor(self))
-    }
-
-    /// As [`scatter_add`](Tensor::scatter_add), with the update in place of the element;
-    /// `x.at[indices].set(updates)` of JAX. Where an index comes more than once, it is not said
-    /// which update stays.
-    #[track_caller]
-    pub fn scatter_set(&self, indices: &Tensor, updates: impl Operand) -> Tensor {
-        scatter("scatter_set", Combine::Replace, self, indices, &updates.into_tensor(self))
     }
 }
 
@@ -407,7 +402,7 @@ fn in_range(indices: &Tensor, size: usize) -> Tensor {
     if indices.dtype().is_signed_int() { below & indices.ge(0) } else { below }
 }
 
-fn require_ints(what: &str, indices: &Aval) -> Result<()> {
+pub(super) fn require_ints(what: &str, indices: &Aval) -> Result<()> {
     if indices.dtype.is_int() {
         return Ok(());
     }
@@ -453,55 +448,4 @@ fn check_along(x: &Aval, indices: &Aval, axis: isize) -> Result<(usize, Shape)> 
     })?;
     result[axis] = indices.shape[axis];
     require_elements(what, x, axis, result)
-}
-
-#[track_caller]
-fn scatter(what: &str, combine: Combine, x: &Tensor, indices: &Tensor, updates: &Tensor) -> Tensor {
-    let shape = match check_scatter(what, x.aval(), indices.aval(), updates.aval()) {
-        Ok(shape) => shape,
-        Err(error) => return poison(error, &[x, indices, updates]),
-    };
-    let size = x.shape()[0];
-    let arguments = (x.clone(), indices.clone(), updates.clone());
-    composed(what, arguments, |(x, indices, updates)| {
-        // Nothing is changed, or there is nothing to change.
-        if shape.contains(&0) || x.size() == 0 {
-            return x;
-        }
-        let indices = indices.astype(wide_index_dtype(indices.dtype(), size));
-        let indices = from_front(&indices, size);
-        let scatter = Scatter {
-            combine,
-            window_axes: (indices.rank()..shape.len()).collect(),
-            inserted_axes: vec![0],
-            scatter_axes: vec![0],
-        };
-        record_one(scatter, &[&x, &indices.expand_dims(-1), &updates.broadcast_to(&shape)])
-    })
-}
-
-/// The shape that the updates are broadcast to.
-fn check_scatter(what: &str, x: &Aval, indices: &Aval, updates: &Aval) -> Result<Shape> {
-    let Some((_, slice)) = x.shape.split_first() else {
-        return Err(Error::shape(format!(
-            "{what}: {x} has no axis along which indices could name places"
-        )));
-    };
-    require_ints(what, indices)?;
-    if updates.dtype != x.dtype {
-        return Err(Error::dtype(format!(
-            "{what}: the updates must have the dtype of the tensor, but they are {updates} and {x}: \
-             convert them with `astype`"
-        )));
-    }
-    let wanted = updates.with_shape([&indices.shape, slice].concat());
-    check_size(what, &wanted)?;
-    let fits = broadcast_shapes(&[updates, &wanted]).is_ok_and(|shape| shape == wanted.shape);
-    if !fits {
-        return Err(Error::shape(format!(
-            "{what}: with indices {indices} into {x}, the updates must broadcast to {wanted}, but \
-             they are {updates}"
-        )));
-    }
-    Ok(wanted.shape)
 }

@@ -2,7 +2,7 @@
 
 use xla::XlaOp;
 
-use super::{Operation, check_size, composed, inputs, resolve_axis};
+use super::{Operation, check_size, composed, inputs, resolve_axis, rules};
 use crate::Tensor;
 use crate::aval::{Aval, DType, Shape};
 use crate::error::{Error, Result};
@@ -10,6 +10,9 @@ use crate::lower::{Lowering, dims, element_type};
 use crate::ops::concatenate::concatenate;
 use crate::ops::select::select;
 use crate::trace::{poison, record_one};
+use crate::transform::batch::Batched;
+use crate::transform::jvp::Dual;
+use crate::transform::transpose::{Input, not_linear};
 
 operation! {
     /// Each element is its index along `axis`. HLO's `iota`.
@@ -38,6 +41,18 @@ impl Operation for Iota {
     fn lower(&self, cx: &Lowering, _: &[XlaOp], _: &[Aval]) -> Result<Vec<XlaOp>> {
         let (ty, axis) = (element_type(self.dtype), self.axis as i64);
         Ok(vec![cx.builder().iota(ty, &dims(&self.shape), axis)?])
+    }
+
+    fn jvp(&self, primals: &[Tensor], _: &[Option<Tensor>]) -> Result<Dual> {
+        rules::no_tangent(self, primals)
+    }
+
+    fn transpose(&self, _: &[Option<Tensor>], _: &[Input]) -> Result<Vec<Option<Tensor>>> {
+        Err(not_linear("iota"))
+    }
+
+    fn batch(&self, _: usize, _: &[Batched]) -> Result<Vec<Batched>> {
+        Ok(rules::apply(self, &[]).into_iter().map(Batched::same).collect())
     }
 }
 

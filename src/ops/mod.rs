@@ -13,7 +13,13 @@ use crate::ir::Func;
 use crate::ir::parse::Parser;
 use crate::ir::print::Printer;
 use crate::lower::Lowering;
+use crate::tensor::Tensor;
 use crate::trace::scope::library_scope;
+use crate::transform::batch::Batched;
+use crate::transform::jvp::Dual;
+use crate::transform::prune::PrunedOp;
+use crate::transform::split::SplitOp;
+use crate::transform::transpose::Input;
 use crate::tree::Tree;
 
 /// The rules of an operation.
@@ -26,14 +32,68 @@ pub(crate) trait Operation: Text {
     /// and `outputs` are the types it gave.
     fn lower(&self, cx: &Lowering, inputs: &[XlaOp], outputs: &[Aval]) -> Result<Vec<XlaOp>>;
 
+    /// Forward mode: the outputs, and the tangent of each, for tangents of the inputs. A tangent is
+    /// `None` where it is zero; there is one that is not.
+    fn jvp(&self, primals: &[Tensor], tangents: &[Option<Tensor>]) -> Result<Dual> {
+        let _ = (primals, tangents);
+        Err(crate::Error::ir(format!("{}: no jvp yet", self.name())))
+    }
+
+    /// Reverse mode, for the inputs in which the operation is linear: their cotangents, for those
+    /// of the outputs. A cotangent is `None` where it is zero; there is one that is not. What is
+    /// said of a known input is of no account.
+    fn transpose(
+        &self,
+        cotangents: &[Option<Tensor>],
+        inputs: &[Input],
+    ) -> Result<Vec<Option<Tensor>>> {
+        let _ = (cotangents, inputs);
+        Err(crate::Error::ir(format!("{}: no transpose yet", self.name())))
+    }
+
+    /// The outputs for each of `size` members of a batch, of which there are some in at least one
+    /// input.
+    fn batch(&self, size: usize, inputs: &[Batched]) -> Result<Vec<Batched>> {
+        let _ = (size, inputs);
+        Err(crate::Error::ir(format!("{}: no batch yet", self.name())))
+    }
+
+    /// Which of the `outputs` outputs differ between devices that run the program together, where
+    /// these inputs do.
+    fn varies(&self, inputs: &[bool], outputs: usize) -> Result<Vec<bool>> {
+        Ok(vec![inputs.contains(&true); outputs])
+    }
+
     /// The functions the operation owns.
     fn regions(&self) -> Vec<&Func> {
         Vec::new()
+    }
+
+    /// Whether it is a product of matrices, which a checkpoint may keep.
+    fn is_dot(&self) -> bool {
+        false
+    }
+
+    /// The part that needs no unknown input and the part that is left; `None` if all of it is left.
+    fn split(&self, unknown: &[bool]) -> Result<Option<SplitOp>> {
+        let _ = unknown;
+        Ok(None)
+    }
+
+    /// What is left of the operation if only these outputs are used; `None` if all of it is.
+    fn prune(&self, used: &[bool]) -> Option<PrunedOp> {
+        let _ = used;
+        None
     }
 }
 
 /// The text form of an operation: its name and attributes. [`operation!`] writes it for a struct.
 pub(crate) trait Text {
+    /// The names of all operations of this type.
+    fn names() -> Vec<&'static str>
+    where
+        Self: Sized;
+
     fn name(&self) -> &'static str;
 
     fn print_attributes(&self, printer: &mut Printer);
@@ -60,6 +120,10 @@ macro_rules! operation {
         }
 
         impl $crate::ops::Text for $Name {
+            fn names() -> Vec<&'static str> {
+                vec![$name]
+            }
+
             fn name(&self) -> &'static str {
                 $name
             }
@@ -115,6 +179,11 @@ macro_rules! operations {
                 }
             }
 
+            /// The names of all operations.
+            pub fn names() -> Vec<&'static str> {
+                [$(<$module::$Name as Text>::names()),*].concat()
+            }
+
             /// The operation called `name`, with its attributes.
             pub fn parse(name: &str, parser: &mut Parser<'_>) -> Option<Result<Op>> {
                 $(
@@ -154,11 +223,14 @@ pub(crate) mod axes;
 pub(crate) mod binary;
 pub(crate) mod broadcast;
 pub(crate) mod call;
+pub(crate) mod checkpoint;
+pub(crate) mod collective;
 pub(crate) mod concatenate;
 pub(crate) mod constant;
 pub(crate) mod control;
 pub(crate) mod convert;
 pub(crate) mod cumulative;
+pub(crate) mod custom;
 pub(crate) mod domain;
 pub(crate) mod dot;
 pub(crate) mod dynamic_slice;
@@ -167,10 +239,13 @@ pub(crate) mod gather;
 pub(crate) mod iota;
 pub(crate) mod pad;
 pub(crate) mod reduce;
+mod rules;
 pub(crate) mod scan;
+pub(crate) mod scatter;
 pub(crate) mod select;
 pub(crate) mod slice;
 pub(crate) mod sort;
+pub(crate) mod stop_gradient;
 pub(crate) mod switch;
 pub(crate) mod threefry;
 pub(crate) mod unary;
@@ -182,25 +257,31 @@ operations! {
     broadcast::Reshape,
     broadcast::Transpose,
     call::Call,
+    checkpoint::CheckpointOp,
+    collective::AllReduce,
     concatenate::Concatenate,
     constant::Constant,
     convert::Bitcast,
     convert::Convert,
     cumulative::Cumulative,
+    custom::CustomJvp,
+    custom::CustomLinear,
+    custom::CustomVjp,
     dot::Dot,
     dynamic_slice::DynamicSlice,
     dynamic_slice::DynamicUpdateSlice,
     gather::Gather,
-    gather::Scatter,
     iota::Iota,
     pad::Pad,
     reduce::Reduce,
     scan::ScanOp,
+    scatter::Scatter,
     select::Select,
     slice::Reverse,
     slice::Slice,
     sort::Sort,
     sort::TopK,
+    stop_gradient::StopGradient,
     switch::SwitchOp,
     threefry::Threefry2x32,
     unary::Unary,

@@ -3,12 +3,17 @@
 use xla::XlaOp;
 
 use super::binary::Operand;
-use super::{Operation, inputs};
+use super::broadcast::Broadcast;
+use super::select::select;
+use super::{Operation, inputs, rules};
 use crate::Tensor;
-use crate::aval::{Aval, Shape};
+use crate::aval::{Aval, DType, Shape};
 use crate::error::{Error, Result};
 use crate::lower::Lowering;
 use crate::trace::record_one;
+use crate::transform::batch::Batched;
+use crate::transform::jvp::Dual;
+use crate::transform::transpose::Input;
 
 operation! {
     /// Puts the second operand, a scalar, around and between the elements of the first: for each
@@ -41,6 +46,14 @@ impl Operation for Pad {
                 self.config.len(),
             )));
         }
+        // XLA takes the opposites of these, and so does the transpose.
+        if self.config.iter().any(|&(low, high, _)| low.min(high) == i64::MIN) {
+            return Err(Error::argument(format!(
+                "pad: no more than {} elements can be cut off, but the padding of {x} is {:?}",
+                i64::MAX,
+                self.config,
+            )));
+        }
         let mut shape = Shape::new();
         for (axis, (&size, &(low, high, interior))) in x.shape.iter().zip(&self.config).enumerate()
         {
@@ -68,6 +81,61 @@ impl Operation for Pad {
         };
         let config: Vec<(i64, i64, i64)> = self.config.iter().zip(sizes).map(between).collect();
         Ok(vec![inputs[0].pad(&inputs[1], &config)?])
+    }
+
+    fn jvp(&self, primals: &[Tensor], tangents: &[Option<Tensor>]) -> Result<Dual> {
+        rules::linear_jvp(self, 2, primals, tangents)
+    }
+
+    fn transpose(&self, cts: &[Option<Tensor>], inputs: &[Input]) -> Result<Vec<Option<Tensor>>> {
+        let shape = &inputs[0].aval().shape;
+        let to = |i: usize| cts[0].as_ref().filter(|_| inputs[i].is_linear());
+        let of_tensor = to(0).map(|ct| self.unpad(ct));
+        let of_value = to(1).map(|ct| select(&self.is_padding(shape), ct, 0).sum(..));
+        Ok(vec![of_tensor, of_value])
+    }
+
+    fn batch(&self, size: usize, inputs: &[Batched]) -> Result<Vec<Batched>> {
+        let (x, value) = (&inputs[0], &inputs[1]);
+        let padded = |x: &Batched, value: &Tensor| {
+            let mut config = self.config.clone();
+            x.axis.iter().for_each(|&axis| config.insert(axis, (0, 0, 0)));
+            record_one(Pad { config }, &[&x.tensor, value])
+        };
+        if !value.is_batched() {
+            return Ok(vec![Batched { tensor: padded(x, &value.tensor), axis: x.axis }]);
+        }
+        // Each member has its own value around the elements.
+        let x = x.to_front_if_batched(size);
+        let inner = padded(&x, &Tensor::zeros([], value.tensor.dtype()));
+        let padding = self.is_padding(&x.member().shape);
+        let shape = [&[size], padding.shape()].concat();
+        let value = record_one(Broadcast { shape, axes: vec![0] }, &[&value.tensor]);
+        Ok(vec![Batched::stacked(select(&padding, value, inner))])
+    }
+}
+
+impl Pad {
+    /// What of a padded tensor is the tensor; zeros where that was cut off.
+    fn unpad(&self, padded: &Tensor) -> Tensor {
+        let opposite = |&(low, high, _): &(i64, i64, usize)| (-low, -high, 0);
+        let config: Vec<(i64, i64, usize)> = self.config.iter().map(opposite).collect();
+        let spread = match config.iter().all(|&(low, high, _)| (low, high) == (0, 0)) {
+            true => padded.clone(),
+            false => record_one(Pad { config }, &[padded, &Tensor::zeros([], padded.dtype())]),
+        };
+        if self.config.iter().all(|&(_, _, interior)| interior == 0) {
+            return spread;
+        }
+        let strides: Vec<usize> =
+            self.config.iter().map(|&(_, _, interior)| interior.saturating_add(1)).collect();
+        spread.slice(&vec![0; spread.rank()], spread.shape(), &strides)
+    }
+
+    /// Where the value stands in a tensor of this shape, padded.
+    fn is_padding(&self, shape: &[usize]) -> Tensor {
+        let (inside, outside) = (Tensor::zeros(shape, DType::Bool), Tensor::ones([], DType::Bool));
+        rules::apply_one(self, &[inside, outside])
     }
 }
 

@@ -1,11 +1,12 @@
 //! Reductions: folding the elements along axes into one.
 
-use xla::{XlaBuilder, XlaOp};
+use xla::{XlaBuilder, XlaComputation, XlaOp};
 
-use super::broadcast::Reshape;
+use super::broadcast::{Broadcast, Reshape};
 use super::domain::{Domain, require};
 use super::select::select;
-use super::{Operation, composed, inputs, resolve_axis};
+use super::stop_gradient::stop_gradient;
+use super::{Operation, composed, inputs, resolve_axis, rules};
 use crate::Tensor;
 use crate::aval::{Aval, DType, Shape};
 use crate::error::{Error, Result};
@@ -13,6 +14,9 @@ use crate::ir::parse::Parser;
 use crate::ir::print::{Attribute, Printer};
 use crate::lower::{Lowering, dims, element_type};
 use crate::trace::{poison, record_one};
+use crate::transform::batch::Batched;
+use crate::transform::jvp::Dual;
+use crate::transform::transpose::{Input, not_linear};
 
 /// An associative and commutative function of two numbers, with a neutral element.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -72,6 +76,14 @@ impl Fold {
             Fold::Or => x.or(y)?,
         })
     }
+
+    /// The function as a computation of two scalars.
+    pub fn computation(self, dtype: DType) -> Result<XlaComputation> {
+        let scalar = Aval::scalar(dtype);
+        Lowering::computation(self.name(), &[scalar.clone(), scalar], |_, params| {
+            self.combine(&params[0], &params[1])
+        })
+    }
 }
 
 impl Attribute for Fold {
@@ -114,14 +126,77 @@ impl Operation for Reduce {
 
     fn lower(&self, cx: &Lowering, inputs: &[XlaOp], outputs: &[Aval]) -> Result<Vec<XlaOp>> {
         let dtype = outputs[0].dtype;
-        let scalar = Aval::scalar(dtype);
-        let pair = [scalar.clone(), scalar];
-        let computation = Lowering::computation(self.kind.name(), &pair, |_, params| {
-            self.kind.combine(&params[0], &params[1])
-        })?;
+        let computation = self.kind.computation(dtype)?;
         let neutral = self.kind.neutral(cx.builder(), dtype)?;
         Ok(vec![inputs[0].reduce(neutral, computation, &dims(&self.axes), false)?])
     }
+
+    fn jvp(&self, primals: &[Tensor], tangents: &[Option<Tensor>]) -> Result<Dual> {
+        let (x, y) = (&primals[0], rules::apply_one(self, primals));
+        let tangent = tangents[0].as_ref().and_then(|t| match self.kind {
+            Fold::Sum => Some(fold(t, Fold::Sum, &self.axes, false)),
+            Fold::Prod => product_tangent(x, t, &self.axes),
+            Fold::Max | Fold::Min => Some(extreme_tangent(x, &y, t, &self.axes)),
+            Fold::And | Fold::Or => None,
+        });
+        Ok(Dual::one(y, tangent))
+    }
+
+    fn transpose(&self, cts: &[Option<Tensor>], inputs: &[Input]) -> Result<Vec<Option<Tensor>>> {
+        if self.kind != Fold::Sum {
+            return Err(not_linear(self.kind.name()));
+        }
+        let shape = &inputs[0].aval().shape;
+        let axes = (0..shape.len()).filter(|axis| !self.axes.contains(axis)).collect();
+        let repeat = Broadcast { shape: shape.clone(), axes };
+        Ok(vec![cts[0].as_ref().map(|ct| record_one(repeat, &[ct]))])
+    }
+
+    fn batch(&self, _: usize, inputs: &[Batched]) -> Result<Vec<Batched>> {
+        let (x, place) = rules::only(inputs);
+        let axes = rules::shifted(&self.axes, place);
+        let axis = place - axes.iter().filter(|&&axis| axis < place).count();
+        let tensor = record_one(Reduce { kind: self.kind, axes }, &[x]);
+        Ok(vec![Batched { tensor, axis: Some(axis) }])
+    }
+}
+
+/// The tangent of the product over `axes`: that of products of halves with one another, until one
+/// element is left. It takes time linear in the size and divides by nothing, so that zeros may be
+/// among the elements. None if there are no elements.
+fn product_tangent(x: &Tensor, t: &Tensor, axes: &[usize]) -> Option<Tensor> {
+    if x.size() == 0 {
+        return None;
+    }
+    let shape = remaining(x.shape(), axes);
+    let (mut x, mut t) = (x.clone(), t.clone());
+    for &axis in axes {
+        while x.shape()[axis] > 1 {
+            let ((x1, x2), (t1, t2)) = (halves(&x, axis, 1), halves(&t, axis, 0));
+            (t, x) = (t1 * &x2 + &x1 * t2, x1 * x2);
+        }
+    }
+    Some(if t.shape() == shape { t } else { record_one(Reshape { shape }, &[&t]) })
+}
+
+/// The first and the second half along `axis`, the latter filled up with `fill`.
+fn halves(x: &Tensor, axis: usize, fill: i32) -> (Tensor, Tensor) {
+    let (size, along) = (x.shape()[axis], axis as isize);
+    let half = size.div_ceil(2);
+    let (first, second) = (x.slice_in_dim(..half, along), x.slice_in_dim(half.., along));
+    let mut config = vec![(0, 0, 0); x.rank()];
+    config[axis].1 = (2 * half - size) as isize;
+    (first, if 2 * half == size { second } else { second.pad(fill, &config) })
+}
+
+/// The tangent of the largest or smallest elements `y` over `axes`: the mean of the tangents at the
+/// places where they stand, as in JAX.
+fn extreme_tangent(x: &Tensor, y: &Tensor, t: &Tensor, axes: &[usize]) -> Tensor {
+    let y = record_one(Reshape { shape: kept(x.shape(), axes) }, &[y]);
+    let dtype = accumulator(x.dtype());
+    let stands = x.eq(y).astype(dtype);
+    let sum = fold(&(t.astype(dtype) * &stands), Fold::Sum, axes, false);
+    (sum / fold(&stands, Fold::Sum, axes, false)).astype(x.dtype())
 }
 
 /// The axes that a reduction folds, and whether the result keeps them with size one.
@@ -404,7 +479,8 @@ impl Tensor {
         let resolved = or_poison!(axes.resolve("logsumexp", self.aval()), self);
         or_poison!(require("logsumexp", self, Domain::Float), self);
         composed("logsumexp", self.clone(), |x| {
-            let largest = fold(&x, Fold::Max, &resolved, true);
+            // What is subtracted comes back, so it has no part in the derivative.
+            let largest = fold(&stop_gradient(x.clone()), Fold::Max, &resolved, true);
             // Infinities must not be subtracted from one another.
             let largest = select(&largest.is_finite(), &largest, 0);
             let sum = total(&(&x - &largest).exp(), Fold::Sum, &resolved, true);
@@ -424,7 +500,7 @@ impl Tensor {
         let resolved = or_poison!(axes.into().resolve("softmax", self.aval()), self);
         or_poison!(require("softmax", self, Domain::Float), self);
         composed("softmax", self.clone(), |x| {
-            let exp = (&x - fold(&x, Fold::Max, &resolved, true)).exp();
+            let exp = (&x - fold(&stop_gradient(x.clone()), Fold::Max, &resolved, true)).exp();
             &exp / total(&exp, Fold::Sum, &resolved, true)
         })
     }
@@ -436,7 +512,7 @@ impl Tensor {
         let resolved = or_poison!(axes.into().resolve("log_softmax", self.aval()), self);
         or_poison!(require("log_softmax", self, Domain::Float), self);
         composed("log_softmax", self.clone(), |x| {
-            let shifted = &x - fold(&x, Fold::Max, &resolved, true);
+            let shifted = &x - fold(&stop_gradient(x.clone()), Fold::Max, &resolved, true);
             &shifted - total(&shifted.exp(), Fold::Sum, &resolved, true).log()
         })
     }

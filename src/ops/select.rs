@@ -4,12 +4,15 @@ use xla::XlaOp;
 
 use super::binary::Operand;
 use super::broadcast::broadcast_shapes;
-use super::{Operation, inputs};
+use super::{Operation, inputs, rules};
 use crate::Tensor;
 use crate::aval::{Aval, DType};
 use crate::error::{Error, Result};
 use crate::lower::Lowering;
 use crate::trace::{poison, record_one};
+use crate::transform::batch::Batched;
+use crate::transform::jvp::Dual;
+use crate::transform::transpose::Input;
 
 operation! {
     /// The element of the second operand where that of the first is true, of the third elsewhere.
@@ -41,6 +44,30 @@ impl Operation for Select {
 
     fn lower(&self, _: &Lowering, inputs: &[XlaOp], _: &[Aval]) -> Result<Vec<XlaOp>> {
         Ok(vec![inputs[0].select(&inputs[1], &inputs[2])?])
+    }
+
+    fn jvp(&self, primals: &[Tensor], tangents: &[Option<Tensor>]) -> Result<Dual> {
+        let pred = &primals[0];
+        // A zero is a scalar that is broadcast, where there is no tangent.
+        let tangent = match (&tangents[1], &tangents[2]) {
+            (Some(on_true), Some(on_false)) => Some(select(pred, on_true, on_false)),
+            (Some(on_true), None) => Some(select(pred, on_true, 0)),
+            (None, Some(on_false)) => Some(select(pred, 0, on_false)),
+            (None, None) => None,
+        };
+        Ok(Dual::one(rules::apply_one(self, primals), tangent))
+    }
+
+    fn transpose(&self, cts: &[Option<Tensor>], inputs: &[Input]) -> Result<Vec<Option<Tensor>>> {
+        let pred = inputs[0].known("select")?;
+        let to = |i: usize| cts[0].as_ref().filter(|_| inputs[i].is_linear());
+        let on_true = to(1).map(|ct| select(pred, ct, 0));
+        let on_false = to(2).map(|ct| select(pred, 0, ct));
+        Ok(vec![None, on_true, on_false])
+    }
+
+    fn batch(&self, size: usize, inputs: &[Batched]) -> Result<Vec<Batched>> {
+        rules::elementwise_batch(self, size, inputs)
     }
 }
 

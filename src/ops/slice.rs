@@ -6,13 +6,17 @@ use xla::XlaOp;
 
 use super::axes::resolve_axes;
 use super::broadcast::Reshape;
+use super::pad::Pad;
 use super::reduce::Axes;
-use super::{Operation, inputs, resolve_axis};
+use super::{Operation, inputs, resolve_axis, rules};
 use crate::Tensor;
 use crate::aval::{Aval, Shape};
 use crate::error::{Error, Result};
 use crate::lower::{Lowering, dims};
 use crate::trace::{poison, record_one};
+use crate::transform::batch::Batched;
+use crate::transform::jvp::Dual;
+use crate::transform::transpose::Input;
 
 operation! {
     /// Along each axis, the elements from `starts` up to, but not with, `limits`, every
@@ -63,6 +67,34 @@ impl Operation for Slice {
         }
         Ok(vec![x])
     }
+
+    fn jvp(&self, primals: &[Tensor], tangents: &[Option<Tensor>]) -> Result<Dual> {
+        rules::linear_jvp(self, 1, primals, tangents)
+    }
+
+    /// Zeros stand where nothing was taken from.
+    fn transpose(&self, cts: &[Option<Tensor>], inputs: &[Input]) -> Result<Vec<Option<Tensor>>> {
+        let back = |ct: &Tensor| {
+            let around = |(axis, &size): (usize, &usize)| {
+                let (start, stride, taken) =
+                    (self.starts[axis], self.strides[axis], ct.shape()[axis]);
+                let spread = taken.saturating_sub(1) * stride + taken.min(1);
+                (start as i64, (size - start - spread) as i64, stride - 1)
+            };
+            let config = inputs[0].aval().shape.iter().enumerate().map(around).collect();
+            record_one(Pad { config }, &[ct, &Tensor::zeros([], ct.dtype())])
+        };
+        Ok(vec![cts[0].as_ref().map(back)])
+    }
+
+    fn batch(&self, size: usize, inputs: &[Batched]) -> Result<Vec<Batched>> {
+        let (x, axis) = rules::only(inputs);
+        let mut op = self.clone();
+        op.starts.insert(axis, 0);
+        op.limits.insert(axis, size);
+        op.strides.insert(axis, 1);
+        Ok(vec![Batched { tensor: record_one(op, &[x]), axis: Some(axis) }])
+    }
 }
 
 operation! {
@@ -87,6 +119,20 @@ impl Operation for Reverse {
 
     fn lower(&self, _: &Lowering, inputs: &[XlaOp], _: &[Aval]) -> Result<Vec<XlaOp>> {
         Ok(vec![inputs[0].rev(&dims(&self.axes))?])
+    }
+
+    fn jvp(&self, primals: &[Tensor], tangents: &[Option<Tensor>]) -> Result<Dual> {
+        rules::linear_jvp(self, 1, primals, tangents)
+    }
+
+    fn transpose(&self, cts: &[Option<Tensor>], _: &[Input]) -> Result<Vec<Option<Tensor>>> {
+        Ok(vec![cts[0].as_ref().map(|ct| record_one(self.clone(), &[ct]))])
+    }
+
+    fn batch(&self, _: usize, inputs: &[Batched]) -> Result<Vec<Batched>> {
+        let (x, place) = rules::only(inputs);
+        let axes = rules::shifted(&self.axes, place);
+        Ok(vec![Batched { tensor: record_one(Reverse { axes }, &[x]), axis: Some(place) }])
     }
 }
 

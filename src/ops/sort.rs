@@ -2,13 +2,19 @@
 
 use xla::{XlaComputation, XlaOp};
 
+use super::dynamic_slice::wide_index_dtype;
+use super::gather::{along_axis, widest};
+use super::iota::index_dtype;
 use super::reduce::i32_size;
-use super::{Operation, composed, inputs, resolve_axis};
+use super::{Operation, Text, composed, inputs, resolve_axis, rules};
 use crate::Tensor;
 use crate::aval::{Aval, DType};
 use crate::error::{Error, Result};
 use crate::lower::{Lowering, untuple};
 use crate::trace::{poison, record, record_one};
+use crate::transform::batch::Batched;
+use crate::transform::jvp::Dual;
+use crate::transform::transpose::{Input, not_linear};
 use crate::xla_ext;
 
 operation! {
@@ -46,6 +52,29 @@ impl Operation for Sort {
         let comparator = self.comparator(outputs)?;
         let sorted = xla_ext::sort(inputs, &comparator, self.axis, true)?;
         if inputs.len() == 1 { Ok(vec![sorted]) } else { untuple(&sorted, inputs.len()) }
+    }
+
+    /// The positions are carried along, and the tangents are taken from there.
+    fn jvp(&self, primals: &[Tensor], tangents: &[Option<Tensor>]) -> Result<Dual> {
+        let x = &primals[0];
+        let dtype = index_dtype(widest(x.aval()));
+        let positions = Tensor::broadcasted_iota(x.shape(), self.axis as isize, dtype);
+        let mut sorted = rules::apply(self, &[primals, &[positions]].concat());
+        let positions = sorted.split_off(primals.len()).swap_remove(0);
+        let moved = |t: &Tensor| along_axis(t, &positions, self.axis);
+        let tangents = tangents.iter().map(|t| t.as_ref().map(moved)).collect();
+        Ok(Dual { primals: sorted, tangents })
+    }
+
+    fn transpose(&self, _: &[Option<Tensor>], _: &[Input]) -> Result<Vec<Option<Tensor>>> {
+        Err(not_linear(self.name()))
+    }
+
+    fn batch(&self, size: usize, inputs: &[Batched]) -> Result<Vec<Batched>> {
+        let (operands, place) = rules::aligned(size, inputs);
+        let axis = self.axis + usize::from(self.axis >= place);
+        let sorted = rules::apply(&Sort { axis, ..self.clone() }, &operands).into_iter();
+        Ok(sorted.map(|tensor| Batched { tensor, axis: Some(place) }).collect())
     }
 }
 
@@ -127,6 +156,28 @@ impl Operation for TopK {
 
     fn lower(&self, _: &Lowering, inputs: &[XlaOp], _: &[Aval]) -> Result<Vec<XlaOp>> {
         untuple(&inputs[0].top_k(self.k as i64, true)?, 2)
+    }
+
+    fn jvp(&self, primals: &[Tensor], tangents: &[Option<Tensor>]) -> Result<Dual> {
+        let x = primals[0].aval();
+        let found = rules::apply(self, primals);
+        let positions = found[1].astype(wide_index_dtype(DType::I32, widest(x)));
+        let taken = |t: &Tensor| along_axis(t, &positions, x.rank() - 1);
+        let tangent = tangents[0].as_ref().map(taken);
+        Ok(Dual { primals: found, tangents: vec![tangent, None] })
+    }
+
+    fn transpose(&self, _: &[Option<Tensor>], _: &[Input]) -> Result<Vec<Option<Tensor>>> {
+        Err(not_linear(self.name()))
+    }
+
+    fn batch(&self, size: usize, inputs: &[Batched]) -> Result<Vec<Batched>> {
+        let (x, place) = rules::only(inputs);
+        // The last axis is that of the elements to choose among.
+        let (x, place) =
+            if place + 1 == x.rank() { (inputs[0].to_front(size), 0) } else { (x.clone(), place) };
+        let found = rules::apply(self, &[x]).into_iter();
+        Ok(found.map(|tensor| Batched { tensor, axis: Some(place) }).collect())
     }
 }
 

@@ -3,12 +3,15 @@
 
 use xla::XlaOp;
 
-use super::{Operation, inputs};
+use super::{Operation, Text, inputs, rules};
 use crate::aval::{Aval, DType};
 use crate::error::{Error, Result};
 use crate::lower::Lowering;
 use crate::tensor::Tensor;
 use crate::trace::record;
+use crate::transform::batch::Batched;
+use crate::transform::jvp::Dual;
+use crate::transform::transpose::{Input, not_linear};
 use crate::xla_ext;
 
 operation! {
@@ -36,6 +39,18 @@ impl Operation for Threefry2x32 {
     fn lower(&self, _: &Lowering, inputs: &[XlaOp], _: &[Aval]) -> Result<Vec<XlaOp>> {
         let [k0, k1, x0, x1] = [0, 1, 2, 3].map(|i| inputs[i].clone());
         Ok(hash([k0, k1], [x0, x1])?.into())
+    }
+
+    fn jvp(&self, primals: &[Tensor], _: &[Option<Tensor>]) -> Result<Dual> {
+        rules::no_tangent(self, primals)
+    }
+
+    fn transpose(&self, _: &[Option<Tensor>], _: &[Input]) -> Result<Vec<Option<Tensor>>> {
+        Err(not_linear(self.name()))
+    }
+
+    fn batch(&self, size: usize, inputs: &[Batched]) -> Result<Vec<Batched>> {
+        rules::elementwise_batch(self, size, inputs)
     }
 }
 

@@ -30,7 +30,7 @@ pub fn bernoulli(key: &Tensor, p: impl Operand, shape: impl Into<Shape>) -> Tens
 /// is not looked at: it may not have been computed yet.
 fn check_probability(p: &Tensor) -> Result<()> {
     let value = match &p.0 {
-        Repr::Concrete(array) if array.device().is_none() => p.item::<f32>().ok(),
+        Repr::Concrete(array) if array.is_of_host() => p.item::<f32>().ok(),
         _ => None,
     };
     match value {

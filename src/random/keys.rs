@@ -176,7 +176,7 @@ fn key_of(words: [u32; 2]) -> Tensor {
 /// nothing to record, and no device to wait for.
 fn words_on_host<const N: usize>(tensor: &Tensor, shape: &[usize]) -> Option<[u32; N]> {
     match &tensor.0 {
-        Repr::Concrete(array) if array.device().is_none() && !trace::is_tracing() => {
+        Repr::Concrete(array) if array.is_of_host() && !trace::is_tracing() => {
             let fits = array.aval().dtype == DType::U32 && array.aval().shape == shape;
             if fits { tensor.to_vec().ok()?.try_into().ok() } else { None }
         }

@@ -7,8 +7,9 @@ use crate::error::Location;
 use crate::ir::Source;
 
 struct Scope {
-    /// The names of this scope and those around it, with slashes between them.
-    path: Arc<str>,
+    /// The names of this scope and those around it, with slashes between them; none where what is
+    /// recorded stands in for an equation outside of any scope.
+    path: Option<Arc<str>>,
     /// The call of the library that opened the scope: what is recorded in it was asked for there.
     location: Option<Location>,
 }
@@ -19,6 +20,24 @@ thread_local! {
 
 /// Runs `f` in a scope; what it records was asked for at `location`, where that is given.
 pub(crate) fn enter<R>(name: &str, location: Option<Location>, f: impl FnOnce() -> R) -> R {
+    let scope = SCOPES.with_borrow(|scopes| {
+        let outer = scopes.last();
+        let path = match outer.and_then(|scope| scope.path.as_deref()) {
+            Some(path) => format!("{path}/{name}").into(),
+            None => name.into(),
+        };
+        let outer = outer.and_then(|scope| scope.location);
+        Scope { path: Some(path), location: outer.or(location) }
+    });
+    run_in(scope, f)
+}
+
+/// Runs `f`, which records what stands for an equation that came from `source`.
+pub(crate) fn on_behalf_of<R>(source: &Source, f: impl FnOnce() -> R) -> R {
+    run_in(Scope { path: source.scope.clone(), location: source.location }, f)
+}
+
+fn run_in<R>(scope: Scope, f: impl FnOnce() -> R) -> R {
     /// Closes the scope even if `f` panics.
     struct Guard;
     impl Drop for Guard {
@@ -27,13 +46,7 @@ pub(crate) fn enter<R>(name: &str, location: Option<Location>, f: impl FnOnce() 
         }
     }
 
-    SCOPES.with_borrow_mut(|scopes| {
-        let (path, outer) = match scopes.last() {
-            Some(scope) => (format!("{}/{name}", scope.path).into(), scope.location),
-            None => (name.into(), None),
-        };
-        scopes.push(Scope { path, location: outer.or(location) });
-    });
+    SCOPES.with_borrow_mut(|scopes| scopes.push(scope));
     let _guard = Guard;
     f()
 }
@@ -63,9 +76,8 @@ pub(crate) fn library_scope<R>(name: &str, f: impl FnOnce() -> R) -> R {
 pub(crate) fn source(location: Location) -> Source {
     SCOPES.with_borrow(|scopes| match scopes.last() {
         None => Source { location: Some(location), scope: None },
-        Some(scope) => Source {
-            location: Some(scope.location.unwrap_or(location)),
-            scope: Some(scope.path.clone()),
-        },
+        Some(scope) => {
+            Source { location: Some(scope.location.unwrap_or(location)), scope: scope.path.clone() }
+        }
     })
 }

@@ -4,6 +4,7 @@
 #![allow(dead_code, reason = "each test uses a part of it")]
 
 pub mod host;
+pub mod laws;
 pub mod messages;
 pub mod wire;
 

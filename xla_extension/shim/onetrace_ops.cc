@@ -71,12 +71,17 @@ XlaOp* onetrace_unary(const char* name, const XlaOp* x) {
 XlaOp* onetrace_binary(const char* name, const XlaOp* x, const XlaOp* y) {
   static constexpr Entry<Binary> table[] = {
       {"nextafter", [](XlaOp x, XlaOp y) { return xla::NextAfter(x, y); }},
+      {"polygamma", [](XlaOp n, XlaOp x) { return xla::Polygamma(n, x); }},
       {"shift_left", [](XlaOp x, XlaOp y) { return xla::ShiftLeft(x, y); }},
       {"shift_right_logical", [](XlaOp x, XlaOp y) { return xla::ShiftRightLogical(x, y); }},
       {"shift_right_arithmetic", [](XlaOp x, XlaOp y) { return xla::ShiftRightArithmetic(x, y); }},
   };
   Binary f = find(table, name);
   return f ? new XlaOp(f(*x, *y)) : unknown(x, name);
+}
+
+XlaOp* onetrace_optimization_barrier(const XlaOp* tuple) {
+  return new XlaOp(xla::OptimizationBarrier(*tuple));
 }
 
 XlaOp* onetrace_bitcast_convert(const XlaOp* x, int primitive_type) {

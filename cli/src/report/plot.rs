@@ -143,13 +143,13 @@ impl Axis {
         self.pixels.start + part * (self.pixels.end - self.pixels.start)
     }
 
-    /// Digits and exponents of the values to name: powers of ten, as many as leave 20 pixels
+    /// Digits and exponents of the values to name: powers of ten, as many as leave 16 pixels
     /// between them, and twice and five times those where there would be only one of them.
     fn ticks(&self) -> Vec<(u64, i32)> {
         let Range { start, end } = self.values;
         let apart = (self.pixels.end - self.pixels.start).abs() / (end - start);
         let decades = (start.ceil() as i32..=end.floor() as i32)
-            .step_by((20.0 / apart).ceil() as usize)
+            .step_by((16.0 / apart).ceil() as usize)
             .map(|exponent| (1, exponent))
             .collect::<Vec<_>>();
         if decades.len() > 1 {

@@ -1,5 +1,7 @@
 //! Branches: one of several functions is run, chosen by a value.
 
+mod transform;
+
 use xla::XlaOp;
 
 use super::Operation;
@@ -11,6 +13,11 @@ use crate::ir::Func;
 use crate::lower::{Lowering, untuple};
 use crate::tensor::Tensor;
 use crate::trace::{Kind, Outcome, poison};
+use crate::transform::batch::Batched;
+use crate::transform::jvp::Dual;
+use crate::transform::prune::PrunedOp;
+use crate::transform::split::SplitOp;
+use crate::transform::transpose::Input;
 use crate::tree::{self, Tree};
 use crate::xla_ext;
 
@@ -79,8 +86,36 @@ impl Operation for SwitchOp {
         untuple(&xla_ext::conditional(index, &computations, &operands)?, outputs.len())
     }
 
+    fn jvp(&self, primals: &[Tensor], tangents: &[Option<Tensor>]) -> Result<Dual> {
+        self.forward(primals, tangents)
+    }
+
+    fn transpose(
+        &self,
+        cotangents: &[Option<Tensor>],
+        inputs: &[Input],
+    ) -> Result<Vec<Option<Tensor>>> {
+        self.backward(cotangents, inputs)
+    }
+
+    fn batch(&self, size: usize, inputs: &[Batched]) -> Result<Vec<Batched>> {
+        self.batched(size, inputs)
+    }
+
     fn regions(&self) -> Vec<&Func> {
         self.branches.iter().collect()
+    }
+
+    fn split(&self, unknown: &[bool]) -> Result<Option<SplitOp>> {
+        self.partial(unknown)
+    }
+
+    fn varies(&self, inputs: &[bool], _: usize) -> Result<Vec<bool>> {
+        self.varying(inputs)
+    }
+
+    fn prune(&self, used: &[bool]) -> Option<PrunedOp> {
+        Some(self.restricted(used))
     }
 }
 

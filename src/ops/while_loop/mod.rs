@@ -1,5 +1,7 @@
 //! Loops whose number of steps is not known when they are traced.
 
+mod transform;
+
 use xla::XlaOp;
 
 use super::Operation;
@@ -12,6 +14,11 @@ use crate::ir::Func;
 use crate::lower::{Lowering, untuple};
 use crate::tensor::{Repr, Tensor};
 use crate::trace::{Kind, poison};
+use crate::transform::batch::Batched;
+use crate::transform::jvp::Dual;
+use crate::transform::prune::PrunedOp;
+use crate::transform::split::SplitOp;
+use crate::transform::transpose::Input;
 use crate::tree::{self, Tree};
 
 operation! {
@@ -28,7 +35,7 @@ operation! {
 
 impl WhileOp {
     /// Splits what there is for each input into the parts of the condition, the body and the carry.
-    fn split<'a, T>(&self, inputs: &'a [T]) -> Option<(&'a [T], &'a [T], &'a [T])> {
+    fn parts<'a, T>(&self, inputs: &'a [T]) -> Option<(&'a [T], &'a [T], &'a [T])> {
         let (condition, rest) = inputs.split_at_checked(self.condition_captures)?;
         let (body, carry) = rest.split_at_checked(self.body_captures)?;
         Some((condition, body, carry))
@@ -37,7 +44,7 @@ impl WhileOp {
 
 impl Operation for WhileOp {
     fn infer(&self, avals: &[&Aval]) -> Result<Vec<Aval>> {
-        let Some((condition, body, carry)) = self.split(avals) else {
+        let Some((condition, body, carry)) = self.parts(avals) else {
             return Err(Error::ir("while: there are fewer inputs than captured values"));
         };
         if self.condition.param_avals() != [condition, carry].concat()
@@ -59,7 +66,7 @@ impl Operation for WhileOp {
                 .concat();
         let avals: Vec<Aval> = params.into_iter().cloned().collect();
         let parts = |state: &[XlaOp]| {
-            let (condition, body, carry) = self.split(state).expect("one value for each input");
+            let (condition, body, carry) = self.parts(state).expect("one value for each input");
             (condition.to_vec(), body.to_vec(), carry.to_vec())
         };
         let condition = Lowering::tuple_condition("while_condition", &avals, |cx, state| {
@@ -76,8 +83,37 @@ impl Operation for WhileOp {
         Ok(untuple(&result, inputs.len())?.split_off(inputs.len() - outputs.len()))
     }
 
+    fn jvp(&self, primals: &[Tensor], tangents: &[Option<Tensor>]) -> Result<Dual> {
+        self.forward(primals, tangents)
+    }
+
+    fn transpose(&self, _: &[Option<Tensor>], _: &[Input]) -> Result<Vec<Option<Tensor>>> {
+        Err(Error::argument(
+            "while_loop: its number of steps is not known when it is traced, so there is no reverse \
+             mode through it: use `scan`, or `fori_loop` with bounds that are numbers of the host, \
+             or forward mode (`jvp`)",
+        ))
+    }
+
+    fn batch(&self, size: usize, inputs: &[Batched]) -> Result<Vec<Batched>> {
+        self.batched(size, inputs)
+    }
+
     fn regions(&self) -> Vec<&Func> {
         vec![&self.condition, &self.body]
+    }
+
+    fn split(&self, unknown: &[bool]) -> Result<Option<SplitOp>> {
+        self.partial(unknown)
+    }
+
+    fn varies(&self, inputs: &[bool], _: usize) -> Result<Vec<bool>> {
+        self.varying(inputs)
+    }
+
+    fn prune(&self, used: &[bool]) -> Option<PrunedOp> {
+        let (op, inputs, outputs) = self.restricted(used);
+        Some(PrunedOp { op: op.into(), inputs, outputs })
     }
 }
 

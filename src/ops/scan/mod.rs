@@ -2,13 +2,26 @@
 
 use xla::{XlaComputation, XlaOp};
 
-use super::Operation;
-use super::control::{Pure, check_carry, prefixed, record_tree, retyped, trace_region};
+mod chunks;
+mod transform;
+
+use super::checkpoint::Checkpoint;
+use super::control::{
+    Pure, check_carry, prefixed, record_tree, result_tree, retyped, trace_region,
+};
+use super::{Operation, composed};
 use crate::aval::{Aval, DType};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ir::Func;
 use crate::lower::{Lowering, dims, element_type, untuple};
+use crate::tensor::Tensor;
 use crate::trace::{Kind, poison};
+use crate::transform::batch::Batched;
+use crate::transform::count;
+use crate::transform::jvp::Dual;
+use crate::transform::prune::{PrunedOp, prune_loop};
+use crate::transform::split::SplitOp;
+use crate::transform::transpose::Input;
 use crate::tree::{self, Path, Tree};
 
 operation! {
@@ -103,8 +116,40 @@ impl Operation for ScanOp {
         Ok([&state[carry], &state[inputs.len()..]].concat())
     }
 
+    fn jvp(&self, primals: &[Tensor], tangents: &[Option<Tensor>]) -> Result<Dual> {
+        self.forward(primals, tangents)
+    }
+
+    fn transpose(
+        &self,
+        cotangents: &[Option<Tensor>],
+        inputs: &[Input],
+    ) -> Result<Vec<Option<Tensor>>> {
+        self.backward(cotangents, inputs)
+    }
+
+    fn batch(&self, size: usize, inputs: &[Batched]) -> Result<Vec<Batched>> {
+        self.batched(size, inputs)
+    }
+
     fn regions(&self) -> Vec<&Func> {
         vec![&self.body]
+    }
+
+    fn split(&self, unknown: &[bool]) -> Result<Option<SplitOp>> {
+        self.partial(unknown).map(Some)
+    }
+
+    fn varies(&self, inputs: &[bool], _: usize) -> Result<Vec<bool>> {
+        self.varying(inputs)
+    }
+
+    fn prune(&self, used: &[bool]) -> Option<PrunedOp> {
+        let (pruned, outputs) = prune_loop(&self.body, self.constants, self.carry, used);
+        let constants = count(&pruned.params[..self.constants]);
+        let carry = count(&outputs[..self.carry]);
+        let op = ScanOp { constants, carry, body: pruned.func, ..*self };
+        Some(PrunedOp { op: op.into(), inputs: pruned.params, outputs })
     }
 }
 
@@ -240,6 +285,7 @@ pub struct Scan {
     length: Option<usize>,
     reverse: bool,
     unroll: usize,
+    checkpoint: Checkpoint,
 }
 
 impl Default for Scan {
@@ -255,7 +301,7 @@ impl Scan {
     }
 
     pub(super) fn on_behalf_of(what: &'static str) -> Scan {
-        Scan { what, length: None, reverse: false, unroll: 1 }
+        Scan { what, length: None, reverse: false, unroll: 1, checkpoint: Checkpoint::None }
     }
 
     /// The number of steps. Needed where `xs` has no leaf; otherwise it must agree with `xs`.
@@ -274,6 +320,13 @@ impl Scan {
     /// there is no loop at all. The step is traced once all the same.
     pub fn unroll(mut self, unroll: usize) -> Scan {
         self.unroll = unroll;
+        self
+    }
+
+    /// What reverse mode keeps of the steps. With anything but [`Checkpoint::None`] the loop is one
+    /// over chunks of steps, whose steps are a loop inside; the results are the same.
+    pub fn checkpoint(mut self, checkpoint: Checkpoint) -> Scan {
+        self.checkpoint = checkpoint;
         self
     }
 
@@ -323,9 +376,19 @@ impl Scan {
                 body,
             };
             let inputs = [captures, tree::leaves(&init), tree::leaves(&xs)].concat();
-            Ok((op.into(), inputs))
+            Ok((op, inputs, self.checkpoint.chunk(self.what, length)?))
         });
-        let (carry, ys) = record_tree(prepared, &(init, y));
+        let (carry, ys) = match prepared {
+            Ok((op, inputs, Some(steps))) if length > 0 => {
+                let template = (init, y);
+                composed("checkpointed_scan", inputs, |inputs| {
+                    result_tree(op.record_in_chunks(steps, &inputs), &template)
+                })
+            }
+            prepared => {
+                record_tree(prepared.map(|(op, inputs, _)| (op.into(), inputs)), &(init, y))
+            }
+        };
         // Where there was a mistake, `ys` still have the types of single slices.
         (carry, tree::map(&ys, |leaf| retyped(leaf, stacked(leaf.aval(), length))))
     }

@@ -1,0 +1,102 @@
+//! A scan that keeps the carry of some steps only: a scan over chunks of steps, each of which is
+//! computed again where reverse mode needs it.
+
+use super::ScanOp;
+use crate::aval::Aval;
+use crate::error::{Error, Result};
+use crate::ir::Func;
+use crate::ops::broadcast::Reshape;
+use crate::ops::checkpoint::{Checkpoint, CheckpointOp};
+use crate::ops::concatenate::concatenate;
+use crate::tensor::Tensor;
+use crate::trace::{record, record_one};
+use crate::transform::build;
+use crate::transform::split::Save;
+
+impl Checkpoint {
+    /// How many of `length` steps a chunk has; none if all steps are kept.
+    pub(super) fn chunk(self, what: &str, length: usize) -> Result<Option<usize>> {
+        match self {
+            Checkpoint::None => Ok(None),
+            Checkpoint::Every(0) => Err(Error::argument(format!(
+                "{what}: Checkpoint::Every must keep the carry of every 1 or more steps, but it is 0"
+            ))),
+            Checkpoint::Every(steps) => Ok(Some(steps)),
+            Checkpoint::Sqrt => Ok(Some(length.isqrt().max(1))),
+        }
+    }
+}
+
+impl ScanOp {
+    /// Records the scan in chunks of `steps` steps, and what is left of it behind them.
+    pub(super) fn record_in_chunks(&self, steps: usize, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
+        let (first, xs) = inputs.split_at(self.constants + self.carry);
+        let (constants, carry) = first.split_at(self.constants);
+        let chunks = self.length / steps;
+        let whole = chunks * steps;
+        let part = |from: usize, to: usize| -> Vec<Tensor> {
+            xs.iter().map(|x| x.slice_in_dim(from..to, 0)).collect()
+        };
+
+        let head = |carry: &[Tensor]| -> Result<Vec<Tensor>> {
+            let xs = part(0, whole);
+            let xs: Vec<Tensor> = xs.iter().map(|x| folded(x, 1, &[chunks, steps])).collect();
+            let op = ScanOp { length: chunks, unroll: 1, body: self.chunk(steps)?, ..*self };
+            let inputs = [constants, carry, &xs].concat();
+            let mut outputs = apply(op, &inputs, self.body.results().len());
+            for y in &mut outputs[self.carry..] {
+                *y = folded(y, 2, &[whole]);
+            }
+            Ok(outputs)
+        };
+        let tail = |carry: &[Tensor]| -> Result<Vec<Tensor>> {
+            let rest = self.length - whole;
+            let function = self.of_length(rest)?;
+            let op = CheckpointOp { save: Save::Nothing, again: false, function };
+            let inputs = [constants, carry, &part(whole, self.length)].concat();
+            Ok(apply(op, &inputs, self.body.results().len()))
+        };
+        if whole == self.length {
+            return head(carry);
+        }
+        let (mut head_outputs, tail_outputs, last);
+        if self.reverse {
+            tail_outputs = tail(carry)?;
+            head_outputs = head(&tail_outputs[..self.carry])?;
+            last = head_outputs.clone();
+        } else {
+            head_outputs = head(carry)?;
+            tail_outputs = tail(&head_outputs[..self.carry])?;
+            last = tail_outputs.clone();
+        }
+        let ys = head_outputs.split_off(self.carry).into_iter().zip(&tail_outputs[self.carry..]);
+        let ys = ys.map(|(head, tail)| concatenate(&[&head, tail], 0));
+        Ok(last[..self.carry].iter().cloned().chain(ys).collect())
+    }
+
+    /// The scan of so many steps, as a function.
+    fn of_length(&self, length: usize) -> Result<Func> {
+        let op = ScanOp { length, body: self.body.clone(), ..*self };
+        let avals: Vec<Aval> = op.input_avals();
+        build("chunk", avals, |inputs| Ok(apply(op, &inputs, self.body.results().len())))
+    }
+
+    /// The body of the scan over chunks.
+    fn chunk(&self, steps: usize) -> Result<Func> {
+        let function = self.of_length(steps)?;
+        let avals: Vec<Aval> = function.param_avals().into_iter().cloned().collect();
+        build("chunk", avals, |inputs| {
+            let op = CheckpointOp { save: Save::Nothing, again: false, function };
+            Ok(apply(op, &inputs, self.body.results().len()))
+        })
+    }
+}
+
+fn apply(op: impl Into<crate::ops::Op>, inputs: &[Tensor], outputs: usize) -> Vec<Tensor> {
+    record(op, &inputs.iter().collect::<Vec<_>>(), outputs)
+}
+
+/// The tensor with its first `axes` axes replaced by others of as many elements.
+fn folded(x: &Tensor, axes: usize, sizes: &[usize]) -> Tensor {
+    record_one(Reshape { shape: [sizes, &x.shape()[axes..]].concat() }, &[x])
+}

@@ -1,0 +1,99 @@
+//! Dead code: equations and parameters that no result needs go.
+
+use super::flagged;
+use crate::ir::{Equation, Func, FuncBuilder, Param, Value};
+use crate::ops::Op;
+
+/// A function without what nobody uses.
+pub(crate) struct Pruned {
+    /// Its parameters are those needed or kept, and its results the used ones.
+    pub func: Func,
+    /// Which parameters it has.
+    pub params: Vec<bool>,
+}
+
+/// An operation without what nobody uses.
+pub(crate) struct PrunedOp {
+    pub op: Op,
+    /// Which inputs it still takes.
+    pub inputs: Vec<bool>,
+    /// Which outputs it still gives: those that are used, and perhaps others.
+    pub outputs: Vec<bool>,
+}
+
+/// What of `func` is needed for the results that are `used`. The parameters that `keep` names stay
+/// in any case.
+pub(crate) fn prune(func: &Func, used: &[bool], keep: &[bool]) -> Pruned {
+    let mut live = vec![false; func.value_count()];
+    func.params().zip(keep).for_each(|((value, _), &keep)| live[value.index()] = keep);
+    let mark = |live: &mut Vec<bool>, values: &[Value]| {
+        values.iter().for_each(|value| live[value.index()] = true);
+    };
+    let results = flagged(func.results(), used);
+    mark(&mut live, &results);
+    let mut kept = Vec::new();
+    for equation in func.equations().iter().rev() {
+        let used: Vec<bool> = equation.outputs().iter().map(|v| live[v.index()]).collect();
+        if !used.contains(&true) {
+            continue;
+        }
+        let equation = match equation.op.rules().prune(&used) {
+            Some(pruned) => Equation {
+                op: pruned.op,
+                inputs: flagged(equation.inputs(), &pruned.inputs),
+                outputs: flagged(equation.outputs(), &pruned.outputs),
+                source: equation.source().clone(),
+            },
+            None => equation.clone(),
+        };
+        mark(&mut live, equation.inputs());
+        kept.push(equation);
+    }
+    kept.reverse();
+
+    let params: Vec<bool> = func.params().map(|(value, _)| live[value.index()]).collect();
+    let mut builder = FuncBuilder::new();
+    let mut map = vec![None; func.value_count()];
+    let mut new_params = Vec::new();
+    for (value, name) in func.params() {
+        if live[value.index()] {
+            let new = builder.param(func.aval(value).clone());
+            map[value.index()] = Some(new);
+            new_params.push(Param { value: new, name: name.to_owned() });
+        }
+    }
+    let get = |map: &[Option<Value>], value: &Value| {
+        map[value.index()].expect("what a kept equation takes is kept")
+    };
+    for equation in kept {
+        let inputs = equation.inputs.iter().map(|value| get(&map, value)).collect();
+        let avals = equation.outputs.iter().map(|&value| func.aval(value).clone()).collect();
+        let outputs = builder.equation(equation.op, inputs, avals, equation.source);
+        for (old, new) in equation.outputs.iter().zip(outputs) {
+            map[old.index()] = Some(new);
+        }
+    }
+    let results = results.iter().map(|value| get(&map, value)).collect();
+    Pruned { func: builder.finish(func.name(), new_params, results), params }
+}
+
+/// What is left of the body of a loop whose first `carried` results are carried to its parameters
+/// behind the first `constants` ones, if the results `used` are needed: what is only carried goes.
+/// Gives the results that stay, too.
+pub(crate) fn prune_loop(
+    body: &Func,
+    constants: usize,
+    carried: usize,
+    used: &[bool],
+) -> (Pruned, Vec<bool>) {
+    let mut stay = used.to_vec();
+    loop {
+        let keep = [&vec![false; constants], &stay[..carried]].concat();
+        let pruned = prune(body, &stay, &keep);
+        let carry = &pruned.params[constants..constants + carried];
+        if carry == &stay[..carried] {
+            return (pruned, stay);
+        }
+        stay[..carried].copy_from_slice(carry);
+    }
+}

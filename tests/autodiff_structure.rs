@@ -1,0 +1,97 @@
+//! What the rules of operations record: no more products, copies and transpositions than there must
+//! be.
+
+mod common;
+
+use common::{Tolerance, assert_close_in, ramp_tensor};
+use onetrace::ir::print;
+use onetrace::prelude::*;
+use onetrace::{SAME, Vmap, vmap};
+
+/// The names of the operations that `f` is made of, in order, with the types of their results. Only
+/// those in `shown` are told.
+fn operations(shown: &[&str], inputs: &[Tensor], f: impl Fn(&[Tensor]) -> Vec<Tensor>) -> String {
+    let lowered = jit(|inputs: Vec<Tensor>| f(&inputs)).lower(inputs.to_vec()).unwrap();
+    let text = print::print(lowered.func(), print::Options::default());
+    let equations = text.lines().filter_map(|line| line.trim().split_once(" = "));
+    let told = equations.filter_map(|(results, equation)| {
+        let name = equation.split([' ', '[']).next().unwrap();
+        let types: Vec<&str> =
+            results.split(", %").filter_map(|r| r.split_once(": ")).map(|(_, ty)| ty).collect();
+        shown.contains(&name).then(|| format!("{name} {}", types.join(" ")))
+    });
+    told.collect::<Vec<_>>().join("\n")
+}
+
+const COPIES: &[&str] = &["dot", "transpose", "broadcast", "gather", "scatter"];
+
+/// The cotangents of both operands of a product.
+fn back(x: &[usize], y: &[usize]) -> String {
+    let inputs = [ramp_tensor(x, 1), ramp_tensor(y, 2)];
+    operations(&["dot", "transpose"], &inputs, |xs| {
+        let (out, pullback) =
+            vjp(|(x, y): (Tensor, Tensor)| x.dot(&y), (xs[0].clone(), xs[1].clone()));
+        let (x, y) = pullback(Tensor::ones(out.shape(), DType::F32));
+        vec![x, y]
+    })
+}
+
+#[test]
+fn products_go_back_by_one_product_each() {
+    // The value, the cotangent of the right operand, that of the left one; nothing is transposed.
+    assert_eq!(back(&[4], &[4, 3]), "dot f32[3]\ndot f32[4,3]\ndot f32[4]");
+    assert_eq!(back(&[3, 4], &[4]), "dot f32[3]\ndot f32[4]\ndot f32[3,4]");
+    assert_eq!(back(&[5, 4], &[4, 3]), "dot f32[5,3]\ndot f32[4,3]\ndot f32[5,4]");
+}
+
+#[test]
+fn a_batch_of_one_operand_is_one_product() {
+    let inputs = [ramp_tensor(&[5, 4], 1), ramp_tensor(&[4, 3], 2)];
+    let batched = |xs: &[Tensor]| {
+        let in_batches = Vmap::new().in_axes((0, SAME));
+        let f = |(x, w): (Tensor, Tensor)| x.dot(&w);
+        vec![in_batches.run(f, (xs[0].clone(), xs[1].clone()))]
+    };
+    assert_eq!(operations(COPIES, &inputs, batched), "dot f32[5,3]");
+}
+
+#[test]
+fn a_batch_of_places_takes_from_one_tensor() {
+    let table = ramp_tensor(&[7, 3], 1);
+    let indices = Tensor::new(&[0i32, 6, 2, 2, 9, -1], [3, 2]);
+    let taken = |xs: &[Tensor]| {
+        let table = xs[0].clone();
+        vec![vmap(|indices: Tensor| table.take_clip(&indices, 0))(xs[1].clone())]
+    };
+    assert_eq!(operations(COPIES, &[table, indices], taken), "gather f32[3,2,3]");
+}
+
+#[test]
+fn a_batch_of_draws_is_what_each_is() {
+    let keys = random::split(&random::key(7), 3);
+    let tolerance = Tolerance { relative: 0.0, absolute: 2e-6 };
+    type Draw = fn(Tensor) -> Tensor;
+    let draws: [(&str, Draw); 6] = [
+        ("normal", |key| random::normal(&key, [4, 2], DType::F32)),
+        ("truncated_normal", |key| random::truncated_normal(&key, -1.0, 2.0, [5], DType::F32)),
+        ("permutation", |key| random::permutation(&key, 6).astype(DType::F32)),
+        ("categorical", |key| {
+            random::categorical(&key, &ramp_tensor(&[3, 4], 1), -1).astype(DType::F32)
+        }),
+        ("lecun_normal", |key| nn::init::lecun_normal().init(&key, &[4, 6], DType::F32)),
+        ("orthogonal", |key| nn::init::orthogonal().init(&key, &[4, 6], DType::F32)),
+    ];
+    for (name, draw) in draws {
+        let batched = vmap(draw)(keys.clone());
+        let each: Vec<Tensor> = (0..3).map(|i| draw(keys.index(i))).collect();
+        assert_close_in(name, &batched, &stack(&each, 0), tolerance);
+    }
+}
+
+/// Where extremes are tied, what comes back adds up to what was sent.
+#[test]
+fn ties_share_the_cotangent() {
+    let x = Tensor::new(&[2.0f32, 5.0, 5.0, 5.0, 1.0, 1.0], [2, 3]);
+    let gradient = grad(|x: Tensor| x.max(keepdims(1)).sum(..))(x);
+    assert_eq!(gradient.to_vec::<f32>().unwrap(), [0.0, 0.5, 0.5, 1.0, 0.0, 0.0]);
+}
