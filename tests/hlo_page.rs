@@ -24,7 +24,7 @@ fn module() -> Module {
     let weights = Tensor::arange(9, DType::F32).reshape([3, 3]).named(MARKUP);
     let nested = jit(|x: Tensor| {
         let inner = |h: Tensor, x: Tensor| (&h + weights.dot(&h) + x, ());
-        let outer = |h: Tensor, x: Tensor| (scan(inner.clone(), h, x).0, ());
+        let outer = |h: Tensor, x: Tensor| (scan(inner, h, x).0, ());
         scan(outer, Tensor::zeros([3], DType::F32), x).0
     });
     let x = Tensor::zeros([5, 7, 3], DType::F32);

@@ -54,7 +54,7 @@ impl Program {
             ));
         }
         module.verify("compile")?;
-        let (parameters, results) =
+        let Signature { parameters, results } =
             signature(module).map_err(|what| malformed("compile", &what))?;
         let aliases = module.decoded().input_output_alias.iter();
         let donated = aliases.flat_map(|aliases| &aliases.entries);
@@ -137,9 +137,14 @@ impl Program {
     }
 }
 
-/// The parameters of the module's entry computation, in the order of their numbers, and the types of
-/// its results.
-fn signature(module: &Module) -> Result<(Vec<(Aval, String)>, Vec<Aval>), String> {
+/// What a module takes and gives.
+struct Signature {
+    /// The parameters of the entry computation, in the order of their numbers, with their names.
+    parameters: Vec<(Aval, String)>,
+    results: Vec<Aval>,
+}
+
+fn signature(module: &Module) -> Result<Signature, String> {
     let entry = module.entry().ok_or("there is no entry computation")?;
     let shape = |i: &HloInstructionProto| i.shape.clone().ok_or("an instruction has no type");
     let mut parameters: Vec<_> =
@@ -155,7 +160,7 @@ fn signature(module: &Module) -> Result<(Vec<(Aval, String)>, Vec<Aval>), String
     let parts = if result.is_tuple() { &result.tuple_shapes } else { single };
     let results: Result<Vec<Aval>, String> =
         parts.iter().enumerate().map(|(i, part)| aval(part, &format!("result {i}"))).collect();
-    Ok((parameters?, results?))
+    Ok(Signature { parameters: parameters?, results: results? })
 }
 
 /// The type of the tensor for a value of this shape.

@@ -20,6 +20,9 @@ use crate::transform::jvp::{self, Dual};
 use crate::transform::transpose::{Input, not_linear};
 use crate::xla_ext;
 
+/// What a tangent of an operand `x` or `y` is multiplied by, for the result `z`.
+type Factor = fn(x: &Tensor, y: &Tensor, z: &Tensor) -> Tensor;
+
 /// What tells one of these operations from another.
 pub(crate) struct BinaryDef {
     name: &'static str,
@@ -27,7 +30,7 @@ pub(crate) struct BinaryDef {
     /// The dtype of the result, where it is not that of the operands.
     result: Option<DType>,
     lower: fn(&XlaOp, &XlaOp) -> Result<XlaOp>,
-    slopes: [Slope<fn(x: &Tensor, y: &Tensor, z: &Tensor) -> Tensor>; 2],
+    slopes: [Slope<Factor>; 2],
 }
 
 /// An element-wise function of two tensors of the same type.
@@ -149,9 +152,9 @@ binary_operations! {
     /// power that is known when the program is written, see [`powi`](Tensor::powi).
     pow: Number = power, [Times(power_slope), Times(exponent_slope)];
     /// The larger one; NaN if either is.
-    maximum: Any = |x, y| Ok(x.max(y)?), [Times(|x, y, z| share(x, y, z)), Times(|x, y, z| share(y, x, z))];
+    maximum: Any = |x, y| Ok(x.max(y)?), [Times(share), Times(|x, y, z| share(y, x, z))];
     /// The smaller one; NaN if either is.
-    minimum: Any = |x, y| Ok(x.min(y)?), [Times(|x, y, z| share(x, y, z)), Times(|x, y, z| share(y, x, z))];
+    minimum: Any = |x, y| Ok(x.min(y)?), [Times(share), Times(|x, y, z| share(y, x, z))];
     /// The angle of the point (`rhs`, `self`), which are its x and y, in radians: from -π to π, and
     /// 0 at the origin. Floats; fails for other dtypes.
     atan2: Float = |x, y| Ok(x.atan2(y)?), [Times(|x, y, _| y / (x * x + y * y)), Times(|x, y, _| -(x / (x * x + y * y)))];

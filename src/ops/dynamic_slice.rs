@@ -165,7 +165,7 @@ impl Operation for DynamicUpdateSlice {
         });
         let of_update = to(1).map(|ct| {
             let slice = DynamicSlice { sizes: update.shape.clone() };
-            rules::apply_one(&slice, &[&[ct.clone()], &starts[..]].concat())
+            rules::apply_one(&slice, &[std::slice::from_ref(ct), &starts[..]].concat())
         });
         let mut cotangents = vec![of_tensor, of_update];
         cotangents.resize(inputs.len(), None);

@@ -34,10 +34,7 @@ pub(crate) trait Operation: Text {
 
     /// Forward mode: the outputs, and the tangent of each, for tangents of the inputs. A tangent is
     /// `None` where it is zero; there is one that is not.
-    fn jvp(&self, primals: &[Tensor], tangents: &[Option<Tensor>]) -> Result<Dual> {
-        let _ = (primals, tangents);
-        Err(crate::Error::ir(format!("{}: no jvp yet", self.name())))
-    }
+    fn jvp(&self, primals: &[Tensor], tangents: &[Option<Tensor>]) -> Result<Dual>;
 
     /// Reverse mode, for the inputs in which the operation is linear: their cotangents, for those
     /// of the outputs. A cotangent is `None` where it is zero; there is one that is not. What is
@@ -46,17 +43,11 @@ pub(crate) trait Operation: Text {
         &self,
         cotangents: &[Option<Tensor>],
         inputs: &[Input],
-    ) -> Result<Vec<Option<Tensor>>> {
-        let _ = (cotangents, inputs);
-        Err(crate::Error::ir(format!("{}: no transpose yet", self.name())))
-    }
+    ) -> Result<Vec<Option<Tensor>>>;
 
     /// The outputs for each of `size` members of a batch, of which there are some in at least one
     /// input.
-    fn batch(&self, size: usize, inputs: &[Batched]) -> Result<Vec<Batched>> {
-        let _ = (size, inputs);
-        Err(crate::Error::ir(format!("{}: no batch yet", self.name())))
-    }
+    fn batch(&self, size: usize, inputs: &[Batched]) -> Result<Vec<Batched>>;
 
     /// Which of the `outputs` outputs differ between devices that run the program together, where
     /// these inputs do.
