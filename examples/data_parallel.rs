@@ -1,5 +1,5 @@
-//! Data parallelism: four devices train one model together, each on a quarter of the batch. Here they
-//! are four CPU devices of one process.
+//! Data parallelism: four devices train one model together, each on a quarter of the batch. Here
+//! they are four CPU devices of one process.
 //!
 //! ```text
 //! cargo run --release --example data_parallel

@@ -14,12 +14,12 @@ use crate::pjrt::Buffer;
 /// Data that was made on the host goes to the device of each computation that needs it. Data that a
 /// computation made stays on its device until it is read. It is tied to that device if the device
 /// was chosen for it: by what it was computed of, by [`moved_to`](Array::moved_to) or by a program
-/// compiled for the device. Data that is not tied goes wherever it is needed, as in JAX, where what is
-/// tied is called committed.
+/// compiled for the device. Data that is not tied goes wherever it is needed, as in JAX, where what
+/// is tied is called committed.
 ///
 /// What a program of several devices computes is [spread](Spread) over them, or there is a copy on
-/// each. Wherever else data is copied or cut for a computation, the copies and the parts are kept, so
-/// that nothing goes the same way twice.
+/// each. Wherever else data is copied or cut for a computation, the copies and the parts are kept,
+/// so that nothing goes the same way twice.
 pub(crate) struct Array {
     id: u64,
     name: String,

@@ -7,13 +7,13 @@ use crate::ops::control::leaf_name;
 use crate::ops::resolve_axis;
 use crate::tree::{self, Key, Path, Tree};
 
-/// Says of an argument or a result that it is the same for all members of a batch, among the [axes of
-/// a `Vmap`](crate::Vmap::in_axes), or on all devices, among those of a
+/// Says of an argument or a result that it is the same for all members of a batch, among the [axes
+/// of a `Vmap`](crate::Vmap::in_axes), or on all devices, among those of a
 /// [`Pmap`](crate::Pmap::in_axes); `None` in the `in_axes` of `jax.vmap`.
 pub const SAME: BatchAxes = BatchAxes(Kinds::Same);
 
-/// Along which axis of each tensor the members of a batch stand: one for all leaves, or one for each
-/// part of a tuple. See [`Vmap::in_axes`](crate::Vmap::in_axes).
+/// Along which axis of each tensor the members of a batch stand: one for all leaves, or one for
+/// each part of a tuple. See [`Vmap::in_axes`](crate::Vmap::in_axes).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BatchAxes(Kinds);
 

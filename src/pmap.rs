@@ -25,17 +25,18 @@ use crate::tree::{self, Structure, Tree};
 /// Makes a function that several devices run at the same time, each with its part of the arguments:
 /// data parallelism; `jax.pmap`.
 ///
-/// `f` is traced once, for one device. Every leaf of the arguments has, along its first axis, one part
-/// for each device, and `f` is given the parts, which do not have that axis; the results of the
-/// devices come stacked in the same way. [`in_axes`](Pmap::in_axes) and [`out_axes`](Pmap::out_axes)
-/// say otherwise, [`SAME`](crate::SAME) above all: of parameters, every device gets all. Inside, devices learn
-/// from each other by [`psum`](crate::psum), [`pmean`](crate::pmean), [`pmax`](crate::pmax) and
-/// [`pmin`](crate::pmin), and [`axis_index`](crate::axis_index) tells them apart.
+/// `f` is traced once, for one device. Every leaf of the arguments has, along its first axis, one
+/// part for each device, and `f` is given the parts, which do not have that axis; the results of
+/// the devices come stacked in the same way. [`in_axes`](Pmap::in_axes) and
+/// [`out_axes`](Pmap::out_axes) say otherwise, [`SAME`](crate::SAME) above all: of parameters,
+/// every device gets all. Inside, devices learn from each other by [`psum`](crate::psum),
+/// [`pmean`](crate::pmean), [`pmax`](crate::pmax) and [`pmin`](crate::pmin), and
+/// [`axis_index`](crate::axis_index) tells them apart.
 ///
 /// Results stay on their devices: the next call on the same devices takes them from there,
-/// [`to_vec`](Tensor::to_vec) gathers them, and [`to_device`](Tensor::to_device) brings them to one device,
-/// where they can be used outside of a `pmap`. What is copied or cut for a call is kept with the tensor
-/// and so goes to the devices once.
+/// [`to_vec`](Tensor::to_vec) gathers them, and [`to_device`](Tensor::to_device) brings them to one
+/// device, where they can be used outside of a `pmap`. What is copied or cut for a call is kept
+/// with the tensor and so goes to the devices once.
 ///
 /// # Examples
 /// ```
@@ -107,8 +108,8 @@ struct Traced<R> {
     output: R,
 }
 
-/// A result: its type on one device, and the axis along which those of all are to stand; none if they
-/// are the same.
+/// A result: its type on one device, and the axis along which those of all are to stand; none if
+/// they are the same.
 type Output = (Aval, Option<usize>);
 
 /// A program that was compiled for several devices.
@@ -129,8 +130,8 @@ impl<A: Tree, R: Tree, F: Fn(A) -> R> Pmap<A, R, F> {
     }
 
     /// Along which axis of the arguments the parts for the devices stand: a number for all leaves,
-    /// [`SAME`](crate::SAME) for arguments of which every device gets all, or a tuple of these (and of tuples) for
-    /// the parts of a tuple. Negative numbers count from the back.
+    /// [`SAME`](crate::SAME) for arguments of which every device gets all, or a tuple of these (and
+    /// of tuples) for the parts of a tuple. Negative numbers count from the back.
     #[must_use]
     pub fn in_axes(mut self, axes: impl Into<BatchAxes>) -> Self {
         self.in_axes = axes.into();
@@ -138,17 +139,17 @@ impl<A: Tree, R: Tree, F: Fn(A) -> R> Pmap<A, R, F> {
     }
 
     /// Along which axis of the results those of the devices are to stand, as for
-    /// [`in_axes`](Pmap::in_axes). [`SAME`](crate::SAME) is for results that are the same on all devices, such as
-    /// what was computed of a `psum`: the result is that of the first device, and the other ones keep
-    /// theirs for the next call. A result that may differ is an error.
+    /// [`in_axes`](Pmap::in_axes). [`SAME`](crate::SAME) is for results that are the same on all
+    /// devices, such as what was computed of a `psum`: the result is that of the first device, and
+    /// the other ones keep theirs for the next call. A result that may differ is an error.
     #[must_use]
     pub fn out_axes(mut self, axes: impl Into<BatchAxes>) -> Self {
         self.out_axes = axes.into();
         self
     }
 
-    /// The devices, all of one platform: as many as there are parts. Where nothing is said, these are
-    /// the first ones of the platform of the [default device](Device::default_device).
+    /// The devices, all of one platform: as many as there are parts. Where nothing is said, these
+    /// are the first ones of the platform of the [default device](Device::default_device).
     #[must_use]
     pub fn devices(mut self, devices: &[Device]) -> Self {
         self.devices = Some(devices.to_vec());
@@ -161,8 +162,8 @@ impl<A: Tree, R: Tree, F: Fn(A) -> R> Pmap<A, R, F> {
     /// # Errors
     /// The first mistake made in the closure or on the way to the arguments, with its place;
     /// arguments that have not one part for each device; devices that are not there or not of one
-    /// platform; a call inside of another traced function, whose program is for one device; whatever
-    /// XLA reports of a device.
+    /// platform; a call inside of another traced function, whose program is for one device;
+    /// whatever XLA reports of a device.
     #[track_caller]
     pub fn call(&self, arguments: impl Borrow<A>) -> Result<R> {
         let location = std::panic::Location::caller();
@@ -193,7 +194,8 @@ impl<A: Tree, R: Tree, F: Fn(A) -> R> Pmap<A, R, F> {
         program.run(&call)
     }
 
-    /// The HLO module for arguments of these types, before any pass of XLA: the program of each device.
+    /// The HLO module for arguments of these types, before any pass of XLA: the program of each
+    /// device.
     ///
     /// # Errors
     /// As [`call`](Pmap::call), before anything is compiled or run.
@@ -216,9 +218,9 @@ impl<A: Tree, R: Tree, F: Fn(A) -> R> Pmap<A, R, F> {
     fn prepare<'a>(&self, arguments: &A, leaves: &'a [Tensor]) -> Result<Call<'a>> {
         if trace::is_tracing() {
             return Err(Error::argument(
-                "pmap: a function for several devices cannot be called where another one is traced (by \
-                 jit, grad, vmap, scan or pmap), which becomes a program of its own: call it outside, \
-                 and use jit, grad, vmap and scan in the function that the devices run",
+                "pmap: a function for several devices cannot be called where another one is traced \
+                 (by jit, grad, vmap, scan or pmap), which becomes a program of its own: call it \
+                 outside, and use jit, grad, vmap and scan in the function that the devices run",
             ));
         }
         tree::check(arguments)?;

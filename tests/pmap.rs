@@ -1,5 +1,5 @@
-//! `pmap`: one function on several CPU devices, of which XLA makes as many as an option of the process
-//! says, so that each test here begins with `devices`.
+//! `pmap`: one function on several CPU devices, of which XLA makes as many as an option of the
+//! process says, so that each test here begins with `devices`.
 
 mod common;
 
@@ -172,7 +172,8 @@ fn sgd(model: &Model, gradient: &Model) -> Model {
     tree::map(model, |w| w - slopes.next().expect("a slope for each parameter") * 0.5)
 }
 
-/// On several devices, each with a part of the batch, training does what it does on one with all of it.
+/// On several devices, each with a part of the batch, training does what it does on one with all of
+/// it.
 fn train(devices: &[Device], dtype: DType, tolerance: f64) {
     let (n, batch, steps) = (devices.len(), 8, 6);
     let x = random::normal(&random::key(1), [batch, steps, 3], dtype);

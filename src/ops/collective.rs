@@ -20,8 +20,8 @@ use crate::transform::transpose::{Input, not_linear};
 use crate::tree::{self, Tree};
 
 operation! {
-    /// The sum, maximum or minimum, element by element, of what the replicas of the program have. All
-    /// of them get it. HLO's `all-reduce`.
+    /// The sum, maximum or minimum, element by element, of what the replicas of the program have.
+    /// All of them get it. HLO's `all-reduce`.
     struct AllReduce = "all_reduce" { kind: Fold }
 }
 
@@ -103,8 +103,8 @@ thread_local! {
     static REPLICAS: RefCell<Option<Replicas>> = const { RefCell::new(None) };
 }
 
-/// Runs `f`, which traces a program that `count` devices run at the same time, each with its number as
-/// `index`.
+/// Runs `f`, which traces a program that `count` devices run at the same time, each with its number
+/// as `index`.
 pub(crate) fn in_replicas<R>(count: usize, index: Tensor, f: impl FnOnce() -> R) -> R {
     /// Forgets the devices even if `f` panics.
     struct Guard;
@@ -130,15 +130,15 @@ fn of_replicas<R>(what: &str, f: impl FnOnce(&Replicas) -> R) -> Result<R> {
     })
 }
 
-/// The sum, over all devices of a [`pmap`](crate::pmap()), of each tensor of a tree: every device gets
-/// it. Numbers, element by element; `jax.lax.psum`.
+/// The sum, over all devices of a [`pmap`](crate::pmap()), of each tensor of a tree: every device
+/// gets it. Numbers, element by element; `jax.lax.psum`.
 ///
 /// It is linear, and the cotangent of what one device gives is the sum of the cotangents on all of
 /// them, as in JAX: gradients are those of the sum of what all devices return.
 ///
-/// All devices must come to it together. It may stand in a branch or in a loop, if what decides on the
-/// branch or on the number of steps is the same on all devices; otherwise some would wait forever, and
-/// so it is an error.
+/// All devices must come to it together. It may stand in a branch or in a loop, if what decides on
+/// the branch or on the number of steps is the same on all devices; otherwise some would wait
+/// forever, and so it is an error.
 ///
 /// # Examples
 /// ```
@@ -169,8 +169,8 @@ pub fn pmin<T: Tree>(tree: T) -> T {
     all_reduce("pmin", Fold::Min, tree)
 }
 
-/// The mean, over all devices of a [`pmap`](crate::pmap()), of each tensor of a tree: [`psum`] divided
-/// by their number. Floats; `jax.lax.pmean`.
+/// The mean, over all devices of a [`pmap`](crate::pmap()), of each tensor of a tree: [`psum`]
+/// divided by their number. Floats; `jax.lax.pmean`.
 ///
 /// # Examples
 /// ```
@@ -208,8 +208,8 @@ pub fn pmean<T: Tree>(tree: T) -> T {
     }
 }
 
-/// The number of the device that runs the function of a [`pmap`](crate::pmap()), counted from 0 in the
-/// order of its devices: `i32[]`; `jax.lax.axis_index`.
+/// The number of the device that runs the function of a [`pmap`](crate::pmap()), counted from 0 in
+/// the order of its devices: `i32[]`; `jax.lax.axis_index`.
 #[track_caller]
 pub fn axis_index() -> Tensor {
     match of_replicas("axis_index", |replicas| replicas.index.clone()) {

@@ -1,5 +1,5 @@
-//! Which values differ between devices that run a function together, as far as can be told from what
-//! they are computed of.
+//! Which values differ between devices that run a function together, as far as can be told from
+//! what they are computed of.
 
 use super::Env;
 use crate::error::{Error, Result};
