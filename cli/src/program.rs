@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clap::error::ErrorKind as ClapError;
 use clap::{Args, Command, FromArgMatches, ValueEnum};
-use onetrace::{Device, ErrorKind};
+use onetrace::ErrorKind;
 use serde::{Deserialize, Serialize};
 
 use crate::failure::{Failure, reason};
@@ -20,10 +20,6 @@ pub enum Stage {
     Traced,
     /// What the backend runs, after XLA's passes: the program is compiled, and not run
     Optimized,
-}
-
-pub fn open_device(name: &str) -> Result<Device, Failure> {
-    name.parse().map_err(|error| Failure::input("--device", reason(&error)))
 }
 
 /// How a model is built, and the stage. What is not given has a default; files take the stage only.

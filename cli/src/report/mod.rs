@@ -10,9 +10,9 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use onetrace::{Device, Error, ErrorKind, Result, io};
 
+use crate::device::DeviceArgs;
 use crate::failure::{Failure, reason};
 use crate::model::{Forward, Model, Shape};
-use crate::program::open_device;
 use crate::quantity::count;
 use crate::{number, output};
 use document::{Document, Machine, Row};
@@ -70,9 +70,8 @@ pub struct Report {
     #[arg(long, value_name = "DIR", default_value = "onetrace-report")]
     output: PathBuf,
 
-    /// The device that runs the loops
-    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
-    device: String,
+    #[command(flatten)]
+    device: DeviceArgs,
 }
 
 const MORE: &str = "\
@@ -170,7 +169,8 @@ const FILES: [&str; 3] = ["report.json", "report.svg", "report.html"];
 impl Report {
     pub fn execute(&self) -> Result<(), Failure> {
         self.check_sizes()?;
-        let device = open_device(&self.device)?;
+        self.device.set_options()?;
+        let device = self.device.open()?;
         prepare(&self.output).map_err(|why| Failure::input("--output", why))?;
 
         let document = Document {
