@@ -12,7 +12,9 @@ use onetrace::{associative_scan, checkpoint, custom_jvp, custom_vjp, random, sto
 
 /// Cases: a name, the arguments, and the function of them. A word behind it says what is special.
 macro_rules! cases {
-    ($($name:literal: [$($argument:expr),*] => |$x:ident| $body:expr $(; $special:ident)*),* $(,)?) => {
+    ($(
+        $name:literal: [$($argument:expr),*] => |$x:ident| $body:expr $(; $special:ident)*
+    ),* $(,)?) => {
         vec![$(Case::new($name, vec![$($argument),*], |$x: &[Tensor]| $body)$(.$special())*),*]
     };
 }
@@ -101,7 +103,8 @@ fn binary() -> Vec<Case> {
             => |x| x[0].minimum(&x[1]); at_a_kink,
         "atan2": [real(&[6]).within(0.2, 1.0), real(&[6])] => |x| x[0].atan2(&x[1]),
         "nextafter": [real(&[2]), real(&[2])] => |x| x[0].nextafter(&x[1]),
-        "polygamma": [real(&[3]).within(0.8, 4.0)] => |x| Tensor::full([3], 2, DType::F64).polygamma(&x[0]),
+        "polygamma": [real(&[3]).within(0.8, 4.0)]
+            => |x| Tensor::full([3], 2, DType::F64).polygamma(&x[0]),
         "logical_and": [bools(&[4]), bools(&[4])] => |x| &x[0] & &x[1],
         "logical_or": [ints(&[4], 0, 9), ints(&[4], 0, 9)] => |x| &x[0] | &x[1],
         "logical_xor": [ints(&[4], 0, 9), ints(&[4], 0, 9)] => |x| &x[0] ^ &x[1],
@@ -169,9 +172,11 @@ fn shapes() -> Vec<Case> {
         "iota alone": [real(&[])] => |x| (&x[0] + 1.0, Tensor::eye(2, DType::F64)),
         "constant": [real(&[2])] => |x| &x[0] * Tensor::new(&[3.0, -1.0], [2]),
         "convert": [real(&[4])] => |x| x[0].astype(DType::F32).astype(DType::F64); rounded,
-        "convert to integers": [real(&[4]).within(-5.0, 5.0)] => |x| (x[0].astype(DType::I32), &x[0] * 1.0),
+        "convert to integers": [real(&[4]).within(-5.0, 5.0)]
+            => |x| (x[0].astype(DType::I32), &x[0] * 1.0),
         "convert to bool": [real(&[4])] => |x| x[0].astype(DType::Bool),
-        "convert of integers": [ints(&[4], -5, 5), real(&[4])] => |x| x[0].astype(DType::F64) * &x[1],
+        "convert of integers": [ints(&[4], -5, 5), real(&[4])]
+            => |x| x[0].astype(DType::F64) * &x[1],
         "bitcast": [real(&[2])] => |x| x[0].bitcast(DType::I64),
         "bitcast of integers": [ints(&[2], 0, 9)] => |x| x[0].bitcast(DType::F32),
     }
@@ -185,7 +190,8 @@ fn indexing() -> Vec<Case> {
             let zero = Tensor::scalar(0, DType::I32);
             x[0].dynamic_slice(&[&zero, &x[1], &zero], &[3, 2, 2])
         },
-        "dynamic_slice of all": [real(&[3]), ints(&[], 0, 3)] => |x| x[0].dynamic_slice(&x[1..], &[3]),
+        "dynamic_slice of all": [real(&[3]), ints(&[], 0, 3)]
+            => |x| x[0].dynamic_slice(&x[1..], &[3]),
         "dynamic_slice of nothing": [real(&[3]), ints(&[], 0, 9)]
             => |x| x[0].dynamic_slice(&x[1..], &[0]),
         "dynamic_slice of a scalar": [real(&[])] => |x| x[0].dynamic_slice::<Tensor>(&[], &[]),
@@ -208,13 +214,16 @@ fn indexing() -> Vec<Case> {
         "dynamic_update_slice of a constant": [real(&[2]), ints(&[], 0, 9)]
             => |x| Tensor::ones([4], DType::F64).dynamic_update_slice(&x[0], &x[1..]),
         "take": [real(&[5]), ints(&[4], -5, 5)] => |x| x[0].take(&x[1], 0),
-        "take along a middle axis": [real(&[2, 3, 2]), ints(&[2, 2], 0, 3)] => |x| x[0].take(&x[1], 1),
+        "take along a middle axis": [real(&[2, 3, 2]), ints(&[2, 2], 0, 3)]
+            => |x| x[0].take(&x[1], 1),
         "take of the same": [real(&[3, 2]), ints(&[5], 1, 2)] => |x| x[0].take(&x[1], 0),
         "take out of range": [real(&[3]), ints(&[8], -9, 9)] => |x| x[0].take(&x[1], 0); at_a_kink,
         "take one": [real(&[3, 2]), ints(&[], 0, 3)] => |x| x[0].take(&x[1], 0),
         "take nothing": [real(&[3, 2]), ints(&[0], 0, 3)] => |x| x[0].take(&x[1], 0),
-        "take_clip out of range": [real(&[3, 2]), ints(&[6], -9, 9)] => |x| x[0].take_clip(&x[1], 0),
-        "take_along_axis": [real(&[3, 4]), ints(&[3, 5], 0, 4)] => |x| x[0].take_along_axis(&x[1], 1),
+        "take_clip out of range": [real(&[3, 2]), ints(&[6], -9, 9)]
+            => |x| x[0].take_clip(&x[1], 0),
+        "take_along_axis": [real(&[3, 4]), ints(&[3, 5], 0, 4)]
+            => |x| x[0].take_along_axis(&x[1], 1),
         "take_along_axis, broadcast": [real(&[1, 4]), ints(&[3, 1], 0, 4)]
             => |x| x[0].take_along_axis(&x[1], 1),
         "scatter_add": [real(&[4, 2]), ints(&[3], 0, 4), real(&[3, 2])]
@@ -227,7 +236,8 @@ fn indexing() -> Vec<Case> {
             => |x| x[0].scatter_add(&x[1], &x[2]),
         "scatter_add of nothing": [real(&[3]), ints(&[0], 0, 3), real(&[0])]
             => |x| x[0].scatter_add(&x[1], &x[2]),
-        "scatter_max": [real(&[3]), ints(&[5], 0, 3), real(&[5])] => |x| x[0].scatter_max(&x[1], &x[2]),
+        "scatter_max": [real(&[3]), ints(&[5], 0, 3), real(&[5])]
+            => |x| x[0].scatter_max(&x[1], &x[2]),
         "scatter_max of equal numbers": [real(&[3]).tied(2), ints(&[5], 0, 3), real(&[5]).tied(2)]
             => |x| x[0].scatter_max(&x[1], &x[2]); at_a_kink,
         "scatter_min": [real(&[3, 2]), ints(&[4], 0, 3), real(&[4, 2])]
@@ -267,7 +277,8 @@ fn reductions() -> Vec<Case> {
         "cummax": [real(&[2, 5])] => |x| (x[0].cummax(1, false), x[0].cummax(1, true)),
         "cummax of equal numbers": [real(&[6]).tied(3)] => |x| x[0].cummax(0, false); at_a_kink,
         "cummin": [real(&[2, 5])] => |x| (x[0].cummin(1, false), x[0].cummin(0, true)),
-        "cumlogsumexp": [real(&[5])] => |x| (x[0].cumlogsumexp(0, false), x[0].cumlogsumexp(0, true)),
+        "cumlogsumexp": [real(&[5])]
+            => |x| (x[0].cumlogsumexp(0, false), x[0].cumlogsumexp(0, true)),
         "cumsum of one": [real(&[1])] => |x| x[0].cumsum(0, false),
         "cumsum of nothing": [real(&[2, 0])] => |x| x[0].cumsum(1, false),
         "cumprod of nothing": [real(&[0])] => |x| x[0].cumprod(0, true),

@@ -46,17 +46,17 @@ impl Operation for Pad {
                 self.config.len(),
             )));
         }
-        // XLA takes the opposites of these, and so does the transpose.
-        if self.config.iter().any(|&(low, high, _)| low.min(high) == i64::MIN) {
-            return Err(Error::argument(format!(
-                "pad: no more than {} elements can be cut off, but the padding of {x} is {:?}",
-                i64::MAX,
-                self.config,
-            )));
-        }
         let mut shape = Shape::new();
         for (axis, (&size, &(low, high, interior))) in x.shape.iter().zip(&self.config).enumerate()
         {
+            // XLA takes the opposites of these, and so does the transpose.
+            if low.min(high) == i64::MIN {
+                return Err(Error::shape(format!(
+                    "pad: axis {axis} of {x} cannot lose more than {} elements, but the padding \
+                     (low, high, interior) is ({low}, {high}, {interior})",
+                    i64::MAX,
+                )));
+            }
             let spread = size as i128 + size.saturating_sub(1) as i128 * interior as i128;
             let padded = spread.saturating_add(i128::from(low) + i128::from(high));
             match i64::try_from(padded) {
