@@ -233,7 +233,7 @@ fn whiles(hlo: &str) -> usize {
 
 /// The text of the computation whose name begins with `name`.
 fn computation<'a>(hlo: &'a str, name: &str) -> &'a str {
-    let start = hlo.find(&format!("\n{name}")).unwrap_or_else(|| panic!("no {name} in\n{hlo}"));
+    let start = hlo.find(&format!("\n%{name}")).unwrap_or_else(|| panic!("no {name} in\n{hlo}"));
     let rest = &hlo[start + 1..];
     &rest[..rest.find("\n}").unwrap()]
 }
