@@ -168,8 +168,8 @@ const FILES: [&str; 3] = ["report.json", "report.svg", "report.html"];
 
 impl Report {
     pub fn execute(&self) -> Result<(), Failure> {
-        self.check_sizes()?;
         self.device.set_options()?;
+        self.check_sizes()?;
         let device = self.device.open()?;
         prepare(&self.output).map_err(|why| Failure::input("--output", why))?;
 
