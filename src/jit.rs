@@ -72,7 +72,7 @@ impl<A: Tree, R: Tree, F: Fn(A) -> R> Jit<A, R, F> {
     #[must_use]
     pub fn name(mut self, name: &str) -> Self {
         self.name = name.to_owned();
-        self
+        self.forget()
     }
 
     /// Passes captured tensors to the program as arguments instead of compiling them into it as
@@ -81,7 +81,7 @@ impl<A: Tree, R: Tree, F: Fn(A) -> R> Jit<A, R, F> {
     #[must_use]
     pub fn captures_as_arguments(mut self) -> Self {
         self.captures = Captures::Params;
-        self
+        self.forget()
     }
 
     /// Donates arguments: their memory may be used for results of the same type, and they cannot
@@ -101,6 +101,12 @@ impl<A: Tree, R: Tree, F: Fn(A) -> R> Jit<A, R, F> {
     #[must_use]
     pub fn donate(mut self, positions: &[usize]) -> Self {
         self.donated = positions.to_vec();
+        self.forget()
+    }
+
+    /// The function without what was compiled when it was another one.
+    fn forget(mut self) -> Self {
+        self.compiled = Mutex::default();
         self
     }
 

@@ -73,6 +73,21 @@
 //! assert_eq!(error.location().unwrap().file(), file!());
 //! ```
 //!
+//! # Derivatives, batches and devices
+//!
+//! [`grad`], [`vjp`], [`jvp`] and what is made of them differentiate functions of trees, [`vmap`] makes
+//! a function of one example one of a batch, and [`pmap`] runs a function on several devices. They
+//! compose with each other, with [`jit`] and with loops: the gradient of a scan is a scan.
+//!
+//! ```
+//! # use onetrace::prelude::*;
+//! let loss = |w: Tensor| scan(|h, x| ((h * &w + x).tanh(), ()), Tensor::scalar(0.0, DType::F32),
+//!                             Tensor::ones([1000], DType::F32)).0;
+//! let slopes = jit(vmap(grad(loss))).call(Tensor::new(&[0.1f32, 0.2], [2]))?;
+//! assert_eq!(slopes.shape(), [2]);
+//! # Ok::<(), onetrace::Error>(())
+//! ```
+//!
 //! # Where things are
 //!
 //! | | |

@@ -5,7 +5,7 @@
 //! options of the process, and keeps the optimized module, memory figures and what went wrong in a
 //! plugin to itself.
 //!
-//! `unsafe` code is only here and in [`xla_ext`](crate::xla_ext). PJRT's objects may be used from
+//! `unsafe` code is only here, in [`xla_ext`](crate::xla_ext), and where options are set. PJRT's objects may be used from
 //! many threads at the same time, which makes the types here `Send` and `Sync`.
 
 use std::ffi::{CString, c_char, c_int, c_void};

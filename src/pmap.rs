@@ -126,7 +126,7 @@ impl<A: Tree, R: Tree, F: Fn(A) -> R> Pmap<A, R, F> {
     #[must_use]
     pub fn name(mut self, name: &str) -> Self {
         self.name = name.to_owned();
-        self
+        self.forget()
     }
 
     /// Along which axis of the arguments the parts for the devices stand: a number for all leaves,
@@ -135,7 +135,7 @@ impl<A: Tree, R: Tree, F: Fn(A) -> R> Pmap<A, R, F> {
     #[must_use]
     pub fn in_axes(mut self, axes: impl Into<BatchAxes>) -> Self {
         self.in_axes = axes.into();
-        self
+        self.forget()
     }
 
     /// Along which axis of the results those of the devices are to stand, as for
@@ -145,6 +145,12 @@ impl<A: Tree, R: Tree, F: Fn(A) -> R> Pmap<A, R, F> {
     #[must_use]
     pub fn out_axes(mut self, axes: impl Into<BatchAxes>) -> Self {
         self.out_axes = axes.into();
+        self.forget()
+    }
+
+    /// The function without what was compiled when it was another one.
+    fn forget(mut self) -> Self {
+        self.compiled = Mutex::default();
         self
     }
 

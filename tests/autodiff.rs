@@ -109,6 +109,19 @@ fn a_checkpointed_scan_has_the_same_derivatives() {
 }
 
 #[test]
+fn a_chunk_of_more_steps_than_there_are_is_one_of_all() {
+    use onetrace::Checkpoint;
+    let run = |x: Tensor| {
+        let scan = Scan::new().checkpoint(Checkpoint::Every(usize::MAX));
+        scan.run(|s: Tensor, x: Tensor| (&s * 0.5 + x, s), Tensor::zeros([], DType::F64), x).0
+    };
+    let slope = grad(run)(Tensor::ones([3], DType::F64));
+    assert_eq!(slope.to_vec::<f64>().unwrap(), [0.25, 0.5, 1.0]);
+    let none = grad(run)(Tensor::ones([0], DType::F64));
+    assert_eq!(none.shape(), [0]);
+}
+
+#[test]
 fn a_while_loop_has_forward_mode_and_batches() {
     // Newton's method for the square root, as many steps as it takes.
     let root = |a: Tensor| {
@@ -167,4 +180,27 @@ fn custom_rules_compose_with_loops_and_batches() {
     close(&grad(summed)(x.clone()), &(x.powi(5) * 600.0), 1e-12);
     let error = jvp(&cube, x.clone(), x.clone()).1.check().unwrap_err();
     assert!(error.message().contains("no forward mode"), "{error}");
+}
+
+/// What is wrong is said of the line that asked for it.
+#[test]
+fn mistakes_name_the_line_of_the_user() {
+    let place = |tensor: Tensor, line: u32, part: &str| {
+        let error = tensor.check().unwrap_err();
+        let location = error.location().unwrap_or_else(|| panic!("no place: {error}"));
+        assert_eq!((location.file(), location.line()), (file!(), line), "{error}");
+        assert!(error.message().contains(part), "{error}");
+    };
+    let (x, n) = (Tensor::ones([2], DType::F32), Tensor::scalar(1, DType::I32));
+    let bad = jvp(|x: Tensor| x, n.clone(), n.clone()).1;
+    place(bad, line!() - 1, "jvp: only floating tensors have derivatives");
+    let bad = jvp(|x: Tensor| x, x.clone(), Tensor::ones([3], DType::F32)).1;
+    place(bad, line!() - 1, "jvp: the tangents must have the type of the primals");
+    let bad = vjp(|x: Tensor| x, n.clone()).0;
+    place(bad, line!() - 1, "vjp: only floating tensors have derivatives");
+    let bad = grad(|x: Tensor| x)(x.clone());
+    place(bad, line!() - 1, "grad: the function must return a scalar");
+    let both = |(x, y): (Tensor, Tensor)| x + y;
+    let bad = vmap(both)((x, Tensor::ones([3], DType::F32)));
+    place(bad, line!() - 1, "vmap: there must be the same number of members");
 }

@@ -352,3 +352,14 @@ fn what_jit_gives_is_send_and_sync() {
     check::<Jit<Tensor, Tensor, fn(Tensor) -> Tensor>>();
     check::<onetrace::Traced<Tensor, Tensor>>();
 }
+
+/// What was compiled before an option was set is not what is called after it.
+#[test]
+fn an_option_after_a_call_holds_for_the_next_one() {
+    let double = jit(|x: Tensor| x * 2.0);
+    let x = Tensor::ones([3], DType::F32);
+    double.call(&x).unwrap();
+    let double = double.donate(&[0]);
+    double.call(&x).unwrap();
+    assert!(x.to_vec::<f32>().unwrap_err().to_string().contains("donated"));
+}

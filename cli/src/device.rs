@@ -24,8 +24,14 @@ pub struct DeviceArgs {
 
 impl DeviceArgs {
     /// Sets the options of XLA. To be called before anything is made that XLA has a part in.
+    ///
+    /// A device that is named becomes the default one, so that parameters are made there too.
     pub fn set_options(&self) -> Result<(), Failure> {
-        self.options.set()
+        self.options.set()?;
+        if self.device.is_some() {
+            self.open()?.make_default()?;
+        }
+        Ok(())
     }
 
     /// The device, started.

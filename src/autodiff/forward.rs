@@ -38,6 +38,6 @@ pub fn jvp<A: Tree, R: Tree>(f: impl FnOnce(A) -> R, primals: A, tangents: A) ->
             let tangents: Vec<_> = pairs.map(|(t, y)| or_zeros(t, y.aval())).collect();
             Ok([dual.primals, tangents].concat())
         });
-        result_tree(result, &(output.clone(), output))
+        result_tree(result.map_err(|error| error.at(call.1)), &(output.clone(), output))
     })
 }

@@ -115,7 +115,10 @@ pub fn vjp<A: Tree, R: Tree>(f: impl FnOnce(A) -> R, primals: A) -> (R, impl Fn(
                 let (values, residuals, pullback) = parts.value(&inputs);
                 (Ok(values), residuals, Ok(pullback))
             }
-            Err(error) => (Err(error.clone()), Vec::new(), Err(error)),
+            Err(error) => {
+                let error = error.at(location);
+                (Err(error.clone()), Vec::new(), Err(error))
+            }
         };
         made = Some(pullback);
         (result_tree(values, &output), residuals)

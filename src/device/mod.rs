@@ -18,7 +18,7 @@ pub use options::XlaOptions;
 pub(crate) use options::settle;
 pub use plugin::Plugin;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::memory::host_memory;
 use crate::pjrt::{self, Client};
 use platform::Platform;
@@ -114,7 +114,6 @@ impl Device {
     /// # Errors
     /// If there is no such device. No other one takes its place.
     pub fn default_device() -> Result<Device> {
-        static DEFAULT: OnceLock<Result<Device>> = OnceLock::new();
         let find = || match env::var_os(DEVICE_VARIABLE) {
             Some(name) if !name.is_empty() => {
                 name.to_string_lossy().parse().map_err(|error: Error| error.note(NOTE))
@@ -122,6 +121,24 @@ impl Device {
             _ => Device::cpu(),
         };
         DEFAULT.get_or_init(find).clone()
+    }
+
+    /// Makes this the [default device](Device::default_device), in place of that of the environment
+    /// variable.
+    ///
+    /// # Errors
+    /// If another device is the default one already: it is settled when it is first needed.
+    pub fn make_default(&self) -> Result<()> {
+        match DEFAULT.get_or_init(|| Ok(self.clone())) {
+            Ok(device) if device == self => Ok(()),
+            _ => Err(Error::new(
+                ErrorKind::Device,
+                format!(
+                    "make_default: it is too late to make {self} the default device: another one \
+                     was needed before; call it first"
+                ),
+            )),
+        }
     }
 
     /// All devices of the same platform, this one among them, in order.
@@ -157,6 +174,7 @@ impl Device {
         let of_machine = DeviceMemory { limit: host_memory() as u64, in_use: None };
         (!self.platform.is_plugin()).then_some(of_machine)
     }
+
     /// Whether data goes from one device to the other without the host.
     pub(crate) fn shares_client_with(&self, other: &Device) -> bool {
         Arc::ptr_eq(&self.platform, &other.platform)
@@ -166,6 +184,9 @@ impl Device {
         self.platform.client()
     }
 }
+
+/// The default device, once it is settled.
+static DEFAULT: OnceLock<Result<Device>> = OnceLock::new();
 
 /// The environment variable with the name of the default device.
 const DEVICE_VARIABLE: &str = "ONETRACE_DEVICE";

@@ -12,7 +12,7 @@ use crate::ir::parse::Parser;
 use crate::ir::print::{Attribute, Printer};
 use crate::lower::{Lowering, untuple};
 use crate::tensor::Tensor;
-use crate::trace::Kind;
+use crate::trace::{Kind, scope};
 use crate::transform::batch::{Batched, batch};
 use crate::transform::jvp::{Dual, jvp, or_zeros};
 use crate::transform::prune::{PrunedOp, prune};
@@ -237,5 +237,5 @@ fn call<A: Tree, R: Tree>(
         let op = CheckpointOp { save: policy.save(), again: false, function };
         (op.into(), [captures, tree::leaves(&arguments)].concat())
     });
-    record_tree(prepared, &traced.output)
+    scope::at(location, || record_tree(prepared, &traced.output))
 }

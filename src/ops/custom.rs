@@ -9,7 +9,7 @@ use crate::error::{Error, Location, Result};
 use crate::ir::Func;
 use crate::lower::Lowering;
 use crate::tensor::Tensor;
-use crate::trace::{Kind, record};
+use crate::trace::{Kind, record, scope};
 use crate::transform::batch::{Batched, batch, batch_values};
 use crate::transform::jvp::{Dual, or_zeros};
 use crate::transform::transpose::{Input, not_linear};
@@ -378,7 +378,7 @@ fn call_custom_jvp<A: Tree, R: Tree>(
         };
         Ok((op.into(), [captures, rule_captures, tree::leaves(&arguments)].concat()))
     });
-    record_tree(prepared.map_err(|error| error.at(call.1)), &value.output)
+    scope::at(call.1, || record_tree(prepared, &value.output))
 }
 
 /// Gives `f` a reverse mode of its own; `jax.custom_vjp`. It then has no forward mode.
@@ -446,5 +446,5 @@ fn call_custom_vjp<A: Tree, R: Tree, S: Tree>(
         let captures = [captures, forward_captures, backward_captures].concat();
         Ok((op.into(), [captures, tree::leaves(&arguments)].concat()))
     });
-    record_tree(prepared.map_err(|error| error.at(call.1)), &value.output)
+    scope::at(call.1, || record_tree(prepared, &value.output))
 }

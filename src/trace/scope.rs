@@ -32,6 +32,11 @@ pub(crate) fn enter<R>(name: &str, location: Option<Location>, f: impl FnOnce() 
     run_in(scope, f)
 }
 
+/// Runs `f`, which records what was asked for at `location`.
+pub(crate) fn at<R>(location: Location, f: impl FnOnce() -> R) -> R {
+    on_behalf_of(&source(location), f)
+}
+
 /// Runs `f`, which records what stands for an equation that came from `source`.
 pub(crate) fn on_behalf_of<R>(source: &Source, f: impl FnOnce() -> R) -> R {
     run_in(Scope { path: source.scope.clone(), location: source.location }, f)

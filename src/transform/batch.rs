@@ -3,12 +3,11 @@
 //! Values that are the same for all of the batch keep their type, and what depends on them alone is
 //! computed once.
 
-use super::{Env, build, replay};
+use super::{Env, build, in_place_of, replay};
 use crate::aval::Aval;
 use crate::error::Result;
 use crate::ir::Func;
 use crate::tensor::Tensor;
-use crate::trace::scope;
 
 /// A value for each member of the batch, or one for all.
 #[derive(Clone)]
@@ -103,7 +102,7 @@ pub(crate) fn batch_values(func: &Func, size: usize, inputs: Vec<Batched>) -> Re
     for equation in func.equations() {
         let inputs = env.get_all(equation.inputs());
         let outputs = if inputs.iter().any(Batched::is_batched) {
-            scope::on_behalf_of(equation.source(), || equation.op.rules().batch(size, &inputs))?
+            in_place_of(equation, || equation.op.rules().batch(size, &inputs))?
         } else {
             let tensors: Vec<Tensor> = inputs.into_iter().map(|input| input.tensor).collect();
             replay(equation, &tensors).into_iter().map(Batched::same).collect()

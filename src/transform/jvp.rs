@@ -4,12 +4,11 @@
 //! A tangent is `None` where it is known to be zero: values that do not depend on a differentiated
 //! argument have none, and values that are no floats never do.
 
-use super::{Env, build, flagged, replay};
+use super::{Env, build, flagged, in_place_of, replay};
 use crate::aval::Aval;
 use crate::error::Result;
 use crate::ir::Func;
 use crate::tensor::Tensor;
-use crate::trace::scope;
 
 /// Values, and the tangent of each.
 #[derive(Clone)]
@@ -71,7 +70,7 @@ pub(crate) fn jvp_values(func: &Func, arguments: Dual) -> Result<Dual> {
         let dual = if t.iter().all(Option::is_none) {
             Dual::constant(replay(equation, &x))
         } else {
-            scope::on_behalf_of(equation.source(), || equation.op.rules().jvp(&x, &t))?
+            in_place_of(equation, || equation.op.rules().jvp(&x, &t))?
         };
         primals.set_all(equation.outputs(), dual.primals);
         tangents.set_all(equation.outputs(), dual.tangents);

@@ -22,7 +22,7 @@ pub(crate) mod transpose;
 pub(crate) mod varying;
 
 use crate::aval::Aval;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ir::{Equation, Func, Value};
 use crate::tensor::Tensor;
 use crate::trace::{self, Captures, Kind, scope};
@@ -89,6 +89,20 @@ pub(crate) fn build(
     match failed {
         Some(error) => Err(error),
         None => Ok(traced?.func),
+    }
+}
+
+/// What a rule makes of an equation: what it records, and what is wrong, comes from where the equation
+/// does.
+pub(crate) fn in_place_of<R>(equation: &Equation, rule: impl FnOnce() -> Result<R>) -> Result<R> {
+    scope::on_behalf_of(equation.source(), rule).map_err(|error| at_equation(error, equation))
+}
+
+/// The error with the place of the equation, if it has none of its own.
+pub(crate) fn at_equation(error: Error, equation: &Equation) -> Error {
+    match equation.source().location {
+        Some(location) => error.at(location),
+        None => error,
     }
 }
 

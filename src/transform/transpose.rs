@@ -5,12 +5,11 @@
 //! these alone is computed forwards; then cotangents go backwards through the rest, and where a value
 //! was used several times, what comes back is added up. `None` stands for a cotangent of zeros.
 
-use super::{Env, replay};
+use super::{Env, in_place_of, replay};
 use crate::aval::Aval;
 use crate::error::{Error, Result};
 use crate::ir::Func;
 use crate::tensor::Tensor;
-use crate::trace::scope;
 
 /// An input of a linear function or operation.
 #[derive(Clone)]
@@ -94,7 +93,7 @@ pub(crate) fn transpose_values(
             continue;
         }
         let inputs = values.get_all(equation.inputs());
-        let backwards = scope::on_behalf_of(equation.source(), || {
+        in_place_of(equation, || {
             let cotangents = equation.op.rules().transpose(&cotangents, &inputs)?;
             for ((&value, input), cotangent) in
                 equation.inputs().iter().zip(&inputs).zip(cotangents)
@@ -104,10 +103,6 @@ pub(crate) fn transpose_values(
                 }
             }
             Ok(())
-        });
-        backwards.map_err(|error: Error| match equation.source().location {
-            Some(location) => error.at(location),
-            None => error,
         })?;
     }
     Ok(func.params().map(|(param, _)| sums.find(param).cloned()).collect())

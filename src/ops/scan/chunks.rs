@@ -21,7 +21,8 @@ impl Checkpoint {
             Checkpoint::Every(0) => Err(Error::argument(format!(
                 "{what}: Checkpoint::Every must keep the carry of every 1 or more steps, but it is 0"
             ))),
-            Checkpoint::Every(steps) => Ok(Some(steps)),
+            // A chunk of more steps than there are is one of all steps.
+            Checkpoint::Every(steps) => Ok(Some(steps.min(length.max(1)))),
             Checkpoint::Sqrt => Ok(Some(length.isqrt().max(1))),
         }
     }
