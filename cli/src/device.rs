@@ -28,7 +28,7 @@ impl DeviceArgs {
     /// A device that is named becomes the default one, so that parameters are made there too.
     pub fn set_options(&self) -> Result<(), Failure> {
         self.options.set()?;
-        if self.device.is_some() {
+        if self.device.is_some() || of_environment().is_some() {
             self.open()?.make_default()?;
         }
         Ok(())
@@ -36,7 +36,7 @@ impl DeviceArgs {
 
     /// The device, started.
     pub fn open(&self) -> Result<Device, Failure> {
-        let of_environment = std::env::var(DEVICE_VARIABLE).ok().filter(|name| !name.is_empty());
+        let of_environment = of_environment();
         let (place, name) = match (&self.device, &of_environment) {
             (None, Some(name)) => (DEVICE_VARIABLE, Some(name)),
             (name, _) => ("--device", name.as_ref()),
@@ -55,6 +55,11 @@ impl DeviceArgs {
 
 /// The environment variable that the library takes its default device from.
 const DEVICE_VARIABLE: &str = "ONETRACE_DEVICE";
+
+/// The device that the environment names.
+fn of_environment() -> Option<String> {
+    std::env::var(DEVICE_VARIABLE).ok().filter(|name| !name.is_empty())
+}
 
 /// An error of a device or an option that was given in `place`, if not in `XLA_FLAGS`.
 pub fn refused(place: &str, error: &Error) -> Failure {

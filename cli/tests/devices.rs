@@ -286,3 +286,19 @@ fn help() {
     "#]]
     .assert_eq(&common::help("devices --help"));
 }
+
+/// Parameters, too, are made on the device that is named, and not on that of the environment.
+#[test]
+fn the_argument_stands_above_the_environment() {
+    let home = TempDir::new().unwrap();
+    for arguments in ["run --hidden 4 --random 3x2", "stats gru", "diff gru simple", "dump gru"] {
+        let (status, _, stderr) =
+            outcome(home.path(), command(home.path(), arguments).env("ONETRACE_DEVICE", "gpu"));
+        assert_eq!(status, 2, "{arguments}: {stderr}");
+        assert!(stderr.starts_with("error: ONETRACE_DEVICE: "), "{stderr}");
+        let named = format!("{arguments} --device cpu");
+        let (status, _, stderr) =
+            outcome(home.path(), command(home.path(), &named).env("ONETRACE_DEVICE", "gpu"));
+        assert_eq!(status, 0, "{named}: {stderr}");
+    }
+}

@@ -448,10 +448,7 @@ fn files_that_are_no_hlo() {
           ROOT y = f32[2] frobnicate(x)
                           ^
         $ dump unclosed.hlo --output out
-        error: unclosed.hlo: Syntax error when trying to parse the text as a HloModule:
-        was parsing 4:1: error: expects name
-        LINE OUT OF RANGE
-        ^
+        error: unclosed.hlo: `}` is missing, for the bracket in line 2
         $ dump deep.hlo --output out
         error: deep.hlo: line 4: brackets lie more than 200 deep
         $ dump cycle.hlo --output out
