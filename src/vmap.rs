@@ -90,7 +90,7 @@ impl Vmap {
         self.run_at(location, f, arguments)
     }
 
-    fn run_at<A: Tree, R: Tree>(
+    pub(crate) fn run_at<A: Tree, R: Tree>(
         &self,
         location: crate::Location,
         f: impl FnOnce(A) -> R,

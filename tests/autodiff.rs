@@ -2,7 +2,7 @@
 //! differences, and each other.
 
 use onetrace::prelude::*;
-use onetrace::{SAME, Vmap, hvp, jacfwd, jacrev};
+use onetrace::{SAME, Vmap, hessian, hvp, jacfwd, jacrev};
 
 fn close(a: &Tensor, b: &Tensor, tolerance: f64) {
     assert_eq!(a.aval(), b.aval());
@@ -200,6 +200,12 @@ fn mistakes_name_the_line_of_the_user() {
     place(bad, line!() - 1, "vjp: only floating tensors have derivatives");
     let bad = grad(|x: Tensor| x)(x.clone());
     place(bad, line!() - 1, "grad: the function must return a scalar");
+    let bad = hessian(|x: Tensor| x)(x.clone());
+    place(bad, line!() - 1, "hessian: the function must return a scalar");
+    let bad = jacfwd(|x: Tensor| x)(n.clone());
+    place(bad, line!() - 1, "jacfwd: only floating tensors have derivatives");
+    let bad = jacrev(|x: Tensor| x)(n.clone());
+    place(bad, line!() - 1, "jacrev: only floating tensors have derivatives");
     let both = |(x, y): (Tensor, Tensor)| x + y;
     let bad = vmap(both)((x, Tensor::ones([3], DType::F32)));
     place(bad, line!() - 1, "vmap: there must be the same number of members");

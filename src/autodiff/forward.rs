@@ -1,6 +1,7 @@
 //! Forward mode.
 
 use super::trace_for;
+use crate::error::Location;
 use crate::ops::call::composite;
 use crate::ops::control::{check_same_type, result_tree};
 use crate::transform::jvp::{Dual, jvp_values, or_zeros};
@@ -23,12 +24,21 @@ use crate::tree::{self, Tree};
 /// ```
 #[track_caller]
 pub fn jvp<A: Tree, R: Tree>(f: impl FnOnce(A) -> R, primals: A, tangents: A) -> (R, R) {
-    let call = ("jvp", std::panic::Location::caller());
-    composite("jvp", (primals, tangents), |(primals, tangents)| {
+    jvp_for(("jvp", std::panic::Location::caller()), f, primals, tangents)
+}
+
+/// [`jvp`] on behalf of a `call` of a function of the library.
+pub(super) fn jvp_for<A: Tree, R: Tree>(
+    call: (&str, Location),
+    f: impl FnOnce(A) -> R,
+    primals: A,
+    tangents: A,
+) -> (R, R) {
+    composite(call.0, (primals, tangents), |(primals, tangents)| {
         let (output, traced) = trace_for(call, &primals, f);
         let rule = "the tangents must have the type of the primals, but they do not";
         let pair = (("arg", "is the primal", &primals), ("arg", "is the tangent", &tangents));
-        let result = check_same_type("jvp", rule, pair.0, pair.1).and(traced).and_then(|traced| {
+        let result = check_same_type(call.0, rule, pair.0, pair.1).and(traced).and_then(|traced| {
             let captures = traced.captures.len();
             let inputs = [traced.captures, tree::leaves(&primals)].concat();
             let mut along = vec![None; captures];

@@ -1,12 +1,14 @@
 //! Whole Jacobians and Hessians: forward or reverse mode along each unit vector, all at once.
 
-use super::{grad, jvp, vjp};
+use super::forward::jvp_for;
+use super::reverse::{differentiate, vjp_for};
+use crate::error::Location;
 use crate::ops::broadcast::Reshape;
 use crate::ops::call::composite;
 use crate::tensor::Tensor;
 use crate::trace::record_one;
 use crate::tree::{self, Tree};
-use crate::vmap::vmap;
+use crate::vmap::Vmap;
 
 /// The Jacobian of `f` by forward mode, one column for each number in its argument at once: best
 /// where there are more results than arguments; `jax.jacfwd`.
@@ -22,9 +24,15 @@ use crate::vmap::vmap;
 /// assert_eq!(jacobian.to_vec::<f32>()?, [2.0, 0.0, 0.0, 4.0]);
 /// # Ok::<(), onetrace::Error>(())
 /// ```
+#[track_caller]
 pub fn jacfwd<A: Tree>(f: impl Fn(A) -> Tensor) -> impl Fn(A) -> A {
+    jacfwd_for(("jacfwd", std::panic::Location::caller()), f)
+}
+
+/// [`jacfwd`] on behalf of a `call` of a function of the library.
+fn jacfwd_for<A: Tree>(call: (&'static str, Location), f: impl Fn(A) -> Tensor) -> impl Fn(A) -> A {
     move |x| {
-        composite("jacfwd", x, |x| {
+        composite(call.0, x, |x| {
             let mut position = 0;
             tree::map(&x, |leaf| {
                 let along = |unit: Tensor| {
@@ -36,9 +44,9 @@ pub fn jacfwd<A: Tree>(f: impl Fn(A) -> Tensor) -> impl Fn(A) -> A {
                             false => Tensor::zeros(other.shape(), other.dtype()),
                         }
                     });
-                    jvp(&f, x.clone(), tangents).1
+                    jvp_for(call, &f, x.clone(), tangents).1
                 };
-                let columns = vmap(along)(units(leaf)).moveaxis(0, -1);
+                let columns = Vmap::new().run_at(call.1, along, units(leaf)).moveaxis(0, -1);
                 position += 1;
                 let rank = columns.rank().saturating_sub(1);
                 with_shape(&columns, [&columns.shape()[..rank], leaf.shape()].concat())
@@ -58,11 +66,13 @@ pub fn jacfwd<A: Tree>(f: impl Fn(A) -> Tensor) -> impl Fn(A) -> A {
 /// assert_eq!(jacobian.to_vec::<f32>()?, [2.0, 0.0, 0.0, 4.0]);
 /// # Ok::<(), onetrace::Error>(())
 /// ```
+#[track_caller]
 pub fn jacrev<A: Tree>(f: impl Fn(A) -> Tensor) -> impl Fn(A) -> A {
+    let call = ("jacrev", std::panic::Location::caller());
     move |x| {
         composite("jacrev", x, |x| {
-            let (value, pullback) = vjp(&f, x);
-            let rows = vmap(pullback)(units(&value));
+            let (value, pullback) = vjp_for(call, &f, x);
+            let rows = Vmap::new().run_at(call.1, pullback, units(&value));
             let own = |leaf: &Tensor| leaf.shape().get(1..).unwrap_or_default().to_vec();
             tree::map(&rows, |leaf| with_shape(leaf, [value.shape(), &own(leaf)].concat()))
         })
@@ -80,8 +90,10 @@ pub fn jacrev<A: Tree>(f: impl Fn(A) -> Tensor) -> impl Fn(A) -> A {
 /// assert_eq!(hessian.to_vec::<f32>()?, [8.0, 8.0, 8.0, 2.0]);
 /// # Ok::<(), onetrace::Error>(())
 /// ```
+#[track_caller]
 pub fn hessian(f: impl Fn(Tensor) -> Tensor) -> impl Fn(Tensor) -> Tensor {
-    jacfwd(grad(f))
+    let call = ("hessian", std::panic::Location::caller());
+    jacfwd_for(call, move |x| differentiate(call.0, call.1, |x| (f(x), ()), x).1)
 }
 
 /// The matrix of second derivatives of `f` at `primals` times a vector, without the matrix: how the
@@ -97,7 +109,9 @@ pub fn hessian(f: impl Fn(Tensor) -> Tensor) -> impl Fn(Tensor) -> Tensor {
 /// ```
 #[track_caller]
 pub fn hvp<A: Tree>(f: impl Fn(A) -> Tensor, primals: A, tangents: A) -> A {
-    jvp(grad(f), primals, tangents).1
+    let call = ("hvp", std::panic::Location::caller());
+    let gradient = |x: A| differentiate(call.0, call.1, |x| (f(x), ()), x).1;
+    jvp_for(call, gradient, primals, tangents).1
 }
 
 /// All unit tensors of the type of `x`, along a new first axis.

@@ -103,11 +103,20 @@ impl Pullback {
 /// ```
 #[track_caller]
 pub fn vjp<A: Tree, R: Tree>(f: impl FnOnce(A) -> R, primals: A) -> (R, impl Fn(R) -> A + Clone) {
-    let location = std::panic::Location::caller();
+    vjp_for(("vjp", std::panic::Location::caller()), f, primals)
+}
+
+/// [`vjp`] on behalf of a `call` of a function of the library.
+pub(super) fn vjp_for<A: Tree, R: Tree>(
+    call: (&'static str, Location),
+    f: impl FnOnce(A) -> R,
+    primals: A,
+) -> (R, impl Fn(R) -> A + Clone) {
+    let (what, location) = call;
     let mut made = None;
     // The residuals are results too: where nothing is traced, they are computed with the value.
-    let (value, residuals) = composite("vjp", primals.clone(), |primals| {
-        let (output, traced) = trace_for(("vjp", location), &primals, f);
+    let (value, residuals) = composite(what, primals.clone(), |primals| {
+        let (output, traced) = trace_for(call, &primals, f);
         let parts = traced.and_then(|traced| Ok((Linearized::of(&traced)?, traced.captures)));
         let (values, residuals, pullback) = match parts {
             Ok((parts, captures)) => {
@@ -130,7 +139,7 @@ pub fn vjp<A: Tree, R: Tree>(f: impl FnOnce(A) -> R, primals: A) -> (R, impl Fn(
         composite("pullback", (cotangents, residuals.clone()), |(cotangents, residuals)| {
             let rule = "the cotangents must have the type of the value, but they do not";
             let pair = (("value", "is the value", &template), ("value", "is given", &cotangents));
-            let result = check_same_type("vjp", rule, pair.0, pair.1).and_then(|()| {
+            let result = check_same_type(what, rule, pair.0, pair.1).and_then(|()| {
                 let cotangents = tree::leaves(&cotangents).into_iter().map(Some).collect();
                 pullback.as_ref().as_ref().map_err(Error::clone)?.apply(&residuals, cotangents)
             });
@@ -218,7 +227,7 @@ pub fn value_and_grad_with_aux<A: Tree, X: Tree>(
 }
 
 /// The value of `f` at `x`, with what it returns beside it, and its gradient.
-fn differentiate<A: Tree, X: Tree>(
+pub(super) fn differentiate<A: Tree, X: Tree>(
     what: &str,
     location: Location,
     f: impl FnOnce(A) -> (Tensor, X),
