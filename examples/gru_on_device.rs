@@ -6,7 +6,7 @@
 //!
 //! `X.npy` has shape (time, batch, features), `f32`. The parameters are those of `nnx.Rngs(42)`. One
 //! JSON object is printed: `ms`, the milliseconds of each run with the data on the device, and `carry`,
-//! the final states.
+//! the final states. Without arguments it is a small one on the default device.
 
 use std::time::Instant;
 
@@ -16,13 +16,14 @@ use onetrace::prelude::*;
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [device, path, hidden, repeat] = &arguments[..] else {
-        anyhow::bail!("usage: gru_on_device DEVICE X.npy HIDDEN REPEAT");
+    let (device, x, hidden, repeat) = match &arguments[..] {
+        [] => (Device::default_device()?, Tensor::ones([64, 1, 8], DType::F32), 16, 1),
+        [device, path, hidden, repeat] => {
+            (device.parse()?, io::read_npy(path)?, hidden.parse()?, repeat.parse()?)
+        }
+        _ => anyhow::bail!("usage: gru_on_device [DEVICE X.npy HIDDEN REPEAT]"),
     };
-    let (hidden, repeat): (usize, usize) = (hidden.parse()?, repeat.parse()?);
-    let device: Device = device.parse()?;
-    let x = io::read_npy(path)?;
-    let [_, batch, features] = *x.shape() else { anyhow::bail!("{path}: not three axes") };
+    let [_, batch, features] = *x.shape() else { anyhow::bail!("x: not three axes") };
 
     let cell = nn::GruCell::new(&mut nn::Rngs::new(42), features, hidden);
     let forward = jit(|x: Tensor| {

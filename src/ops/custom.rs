@@ -394,7 +394,7 @@ fn call_custom_jvp<A: Tree, R: Tree>(
 /// let clipped = onetrace::custom_vjp(
 ///     |x: Tensor| x,
 ///     |x: Tensor| (x, ()),
-///     |(), ct: Tensor| ct.clip(-1.0, 1.0),
+///     |(), ct: Tensor| ct.maximum(-1.0).minimum(1.0),
 /// );
 /// let f = |x: Tensor| clipped(x) * 5.0;
 /// assert_eq!(grad(f)(Tensor::scalar(2.0, DType::F32)).item::<f32>()?, 1.0);
