@@ -1,7 +1,7 @@
 //! What the `xla` crate lacks: operations, metadata and conversions of XLA that its C++ interface
-//! has, through the shim in `xla_extension/shim/onetrace_ops.cc`.
+//! has, through the shim in `xla_extension/shim`: `onetrace_ops.cc` and `onetrace_hlo.cc`.
 //!
-//! `unsafe` code is only here and in [`pjrt`](crate::pjrt).
+//! `unsafe` code is only here, in [`pjrt`](crate::pjrt), and where options are set.
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 

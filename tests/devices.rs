@@ -136,17 +136,7 @@ fn data_that_is_not_tied_goes_anywhere() {
 #[test]
 fn transfers_keep_every_bit() {
     let [_, first, second, _] = devices();
-    for dtype in [
-        DType::Bool,
-        DType::U8,
-        DType::U32,
-        DType::I32,
-        DType::I64,
-        DType::F16,
-        DType::BF16,
-        DType::F32,
-        DType::F64,
-    ] {
+    for dtype in DType::ALL {
         for shape in [&[][..], &[0], &[2, 0, 3], &[2, 3]] {
             let count: isize = shape.iter().product();
             let x = Tensor::arange(count as usize, DType::I32).reshape(shape).astype(dtype);

@@ -109,17 +109,7 @@ fn gru(device: &Device) -> Result<(), Failed> {
 
 fn transfers(device: &Device) -> Result<(), Failed> {
     let cpu = Device::cpu()?;
-    for dtype in [
-        DType::Bool,
-        DType::U8,
-        DType::U32,
-        DType::I32,
-        DType::I64,
-        DType::F16,
-        DType::BF16,
-        DType::F32,
-        DType::F64,
-    ] {
+    for dtype in DType::ALL {
         for shape in [&[][..], &[0], &[2, 0, 3], &[5, 3]] {
             let count: isize = shape.iter().product();
             let x = Tensor::arange(count as usize, DType::I32).reshape(shape).astype(dtype);

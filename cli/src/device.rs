@@ -24,19 +24,14 @@ pub struct DeviceArgs {
 
 impl DeviceArgs {
     /// Sets the options of XLA. To be called before anything is made that XLA has a part in.
-    ///
-    /// A device that is named becomes the default one, so that parameters are made there too.
     pub fn set_options(&self) -> Result<(), Failure> {
-        self.options.set()?;
-        if self.device.is_some() || of_environment().is_some() {
-            self.open()?.make_default()?;
-        }
-        Ok(())
+        self.options.set()
     }
 
-    /// The device, started.
+    /// The device, started. It becomes the default one, so that parameters are made there too: to be
+    /// called before they are.
     pub fn open(&self) -> Result<Device, Failure> {
-        let of_environment = of_environment();
+        let of_environment = std::env::var(DEVICE_VARIABLE).ok().filter(|name| !name.is_empty());
         let (place, name) = match (&self.device, &of_environment) {
             (None, Some(name)) => (DEVICE_VARIABLE, Some(name)),
             (name, _) => ("--device", name.as_ref()),
@@ -49,17 +44,14 @@ impl DeviceArgs {
             Some(name) => name.parse(),
             None => Device::default_device(),
         };
-        device.map_err(|error| refused(place, &error))
+        let device = device.map_err(|error| refused(place, &error))?;
+        device.make_default()?;
+        Ok(device)
     }
 }
 
 /// The environment variable that the library takes its default device from.
 const DEVICE_VARIABLE: &str = "ONETRACE_DEVICE";
-
-/// The device that the environment names.
-fn of_environment() -> Option<String> {
-    std::env::var(DEVICE_VARIABLE).ok().filter(|name| !name.is_empty())
-}
 
 /// An error of a device or an option that was given in `place`, if not in `XLA_FLAGS`.
 pub fn refused(place: &str, error: &Error) -> Failure {

@@ -200,13 +200,14 @@ impl Dump {
         match program {
             Program::File(path, stage) => worker::answer(path, &request(*stage)),
             Program::Model(model, settings) => {
+                let device = self.device.open()?;
                 let lowered = model.build(settings)?.lowered;
                 if self.format == Format::Ir {
                     let Dump { full_constants, locations, .. } = *self;
                     let text = lowered.ir_with(print::Options { full_constants, locations });
                     return Ok(text.into_bytes());
                 }
-                let view = request(settings.stage()).view_of_model(lowered)?;
+                let view = request(settings.stage()).view_of_model(lowered, &device)?;
                 Ok(printing.print(&view.module)?)
             }
         }

@@ -45,8 +45,8 @@ impl Figures {
         device: &DeviceArgs,
         compile: bool,
     ) -> Result<Figures, Failure> {
-        let device = device.clone();
-        let request = Request { stage: program.stage(), compile, device, task: Task::Measure };
+        let (stage, task) = (program.stage(), Task::Measure);
+        let request = Request { stage, compile, device: device.clone(), task };
         match program {
             Program::File(path, _) => {
                 let answer = worker::answer(path, &request)?;
@@ -54,8 +54,9 @@ impl Figures {
                 serde_json::from_slice(&answer).map_err(unread)
             }
             Program::Model(model, settings) => {
+                let device = device.open()?;
                 let built = model.build(settings)?;
-                let figures = Figures::of_view(&request.view_of_model(built.lowered)?);
+                let figures = Figures::of_view(&request.view_of_model(built.lowered, &device)?);
                 Ok(Figures { body_traces: Some(built.step_calls as u64), ..figures })
             }
         }

@@ -44,13 +44,13 @@ impl Request {
         self.compiles().then(|| self.device.open()).transpose()
     }
 
-    /// What is asked, of a model.
-    pub fn view_of_model(&self, lowered: Lowered) -> Result<View, Failure> {
+    /// What is asked, of a model whose parameters were made on `device`.
+    pub fn view_of_model(&self, lowered: Lowered, device: &Device) -> Result<View, Failure> {
         let traced = lowered.module()?;
-        let Some(device) = self.device()? else {
+        if !self.compiles() {
             return Ok(View { module: traced, memory: None });
-        };
-        let compiled = lowered.compile_for(&device)?;
+        }
+        let compiled = lowered.compile_for(device)?;
         let module = match self.stage {
             Stage::Traced => traced,
             Stage::Optimized => compiled.optimized()?,

@@ -57,7 +57,7 @@ pub(crate) fn trace_region<A: Tree, R: Tree>(
 pub(crate) fn record_tree<R: Tree>(prepared: Result<(Op, Vec<Tensor>)>, template: &R) -> R {
     let outputs = tree::leaves(template).len();
     let results = match prepared {
-        Ok((op, inputs)) => Ok(record(op, &inputs.iter().collect::<Vec<_>>(), outputs)),
+        Ok((op, inputs)) => Ok(record(op, &inputs, outputs)),
         Err(error) => Err(error),
     };
     result_tree(results, template)

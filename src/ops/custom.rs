@@ -189,7 +189,7 @@ impl Operation for CustomVjp {
         let known = [backward, &residuals].concat();
         let op = CustomLinear { known: known.len(), backward: self.backward.clone() };
         let inputs = [known, along].concat();
-        let tangents = record(op, &inputs.iter().collect::<Vec<_>>(), results).into_iter();
+        let tangents = record(op, &inputs, results).into_iter();
         let floats = tangents.map(|t| t.dtype().is_float().then_some(t));
         Ok(Dual { primals: values, tangents: floats.collect() })
     }

@@ -12,15 +12,14 @@ use crate::transform::jvp::{Dual, or_zeros};
 
 /// The outputs of `op` for these inputs.
 pub(super) fn apply(op: &(impl Operation + Clone + Into<Op>), inputs: &[Tensor]) -> Vec<Tensor> {
-    let inputs: Vec<&Tensor> = inputs.iter().collect();
-    let avals: Vec<&Aval> = inputs.iter().map(|tensor| tensor.aval()).collect();
+    let avals: Vec<&Aval> = inputs.iter().map(Tensor::aval).collect();
     let outputs = op.infer(&avals).map_or(1, |outputs| outputs.len());
-    record(op.clone(), &inputs, outputs)
+    record(op.clone(), inputs, outputs)
 }
 
 /// The one output of `op` for these inputs.
 pub(super) fn apply_one(op: &(impl Operation + Clone + Into<Op>), inputs: &[Tensor]) -> Tensor {
-    apply(op, inputs).swap_remove(0)
+    record(op.clone(), inputs, 1).swap_remove(0)
 }
 
 /// Forward mode of an operation that jumps or does nothing: its outputs have no tangent.

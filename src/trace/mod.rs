@@ -12,6 +12,7 @@
 pub(crate) mod scope;
 
 use std::any::Any;
+use std::borrow::Borrow;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::panic::{self, AssertUnwindSafe, Location as PanicLocation};
@@ -250,14 +251,19 @@ pub(crate) fn record_one(op: impl Into<Op>, inputs: &[&Tensor]) -> Tensor {
 ///
 /// If an input is poisoned or the operation does not fit them, all outputs are poisoned.
 #[track_caller]
-pub(crate) fn record(op: impl Into<Op>, inputs: &[&Tensor], outputs: usize) -> Vec<Tensor> {
+pub(crate) fn record(
+    op: impl Into<Op>,
+    inputs: &[impl Borrow<Tensor>],
+    outputs: usize,
+) -> Vec<Tensor> {
+    let inputs: Vec<&Tensor> = inputs.iter().map(Borrow::borrow).collect();
     let source = scope::source(PanicLocation::caller());
-    match try_record(op.into(), inputs, source) {
+    match try_record(op.into(), &inputs, source) {
         Ok(tensors) => {
             debug_assert_eq!(tensors.len(), outputs, "the caller knows how many outputs there are");
             tensors
         }
-        Err(error) => vec![poison(error, inputs); outputs],
+        Err(error) => vec![poison(error, &inputs); outputs],
     }
 }
 

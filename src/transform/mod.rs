@@ -109,8 +109,7 @@ pub(crate) fn at_equation(error: Error, equation: &Equation) -> Error {
 /// Records the equation again, applied to other tensors.
 pub(crate) fn replay(equation: &Equation, inputs: &[Tensor]) -> Vec<Tensor> {
     scope::on_behalf_of(equation.source(), || {
-        let inputs: Vec<&Tensor> = inputs.iter().collect();
-        trace::record(equation.op.clone(), &inputs, equation.outputs().len())
+        trace::record(equation.op.clone(), inputs, equation.outputs().len())
     })
 }
 

@@ -169,8 +169,8 @@ const FILES: [&str; 3] = ["report.json", "report.svg", "report.html"];
 impl Report {
     pub fn execute(&self) -> Result<(), Failure> {
         self.device.set_options()?;
-        self.check_sizes()?;
         let device = self.device.open()?;
+        self.check_sizes()?;
         prepare(&self.output).map_err(|why| Failure::input("--output", why))?;
 
         let document = Document {

@@ -44,7 +44,7 @@ impl ScanOp {
             let xs: Vec<Tensor> = xs.iter().map(|x| folded(x, 1, &[chunks, steps])).collect();
             let op = ScanOp { length: chunks, unroll: 1, body: self.chunk(steps)?, ..*self };
             let inputs = [constants, carry, &xs].concat();
-            let mut outputs = apply(op, &inputs, self.body.results().len());
+            let mut outputs = record(op, &inputs, self.body.results().len());
             for y in &mut outputs[self.carry..] {
                 *y = folded(y, 2, &[whole]);
             }
@@ -55,7 +55,7 @@ impl ScanOp {
             let function = self.of_length(rest)?;
             let op = CheckpointOp { save: Save::Nothing, again: false, function };
             let inputs = [constants, carry, &part(whole, self.length)].concat();
-            Ok(apply(op, &inputs, self.body.results().len()))
+            Ok(record(op, &inputs, self.body.results().len()))
         };
         if whole == self.length {
             return head(carry);
@@ -79,7 +79,7 @@ impl ScanOp {
     fn of_length(&self, length: usize) -> Result<Func> {
         let op = ScanOp { length, body: self.body.clone(), ..*self };
         let avals: Vec<Aval> = op.input_avals();
-        build("chunk", avals, |inputs| Ok(apply(op, &inputs, self.body.results().len())))
+        build("chunk", avals, |inputs| Ok(record(op, &inputs, self.body.results().len())))
     }
 
     /// The body of the scan over chunks.
@@ -88,13 +88,9 @@ impl ScanOp {
         let avals: Vec<Aval> = function.param_avals().into_iter().cloned().collect();
         build("chunk", avals, |inputs| {
             let op = CheckpointOp { save: Save::Nothing, again: false, function };
-            Ok(apply(op, &inputs, self.body.results().len()))
+            Ok(record(op, &inputs, self.body.results().len()))
         })
     }
-}
-
-fn apply(op: impl Into<crate::ops::Op>, inputs: &[Tensor], outputs: usize) -> Vec<Tensor> {
-    record(op, &inputs.iter().collect::<Vec<_>>(), outputs)
 }
 
 /// The tensor with its first `axes` axes replaced by others of as many elements.

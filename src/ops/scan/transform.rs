@@ -90,7 +90,7 @@ impl ScanOp {
         };
         let along = split_parts(along, count(&counts.constants), count(&carry));
         let inputs = x.interleave(along).concat();
-        let made = record(op, &inputs.iter().collect::<Vec<_>>(), results.len());
+        let made = record(op, &inputs, results.len());
 
         // Behind the order of the results stand, again, values and tangents side by side.
         let mut outputs = vec![None; results.len()];
@@ -298,7 +298,7 @@ impl ScanOp {
             .chain(known_xs)
             .chain(cts.rest.into_iter().flatten())
             .collect();
-        let mut made = record(op, &inputs.iter().collect::<Vec<_>>(), outputs).into_iter();
+        let mut made = record(op, &inputs, outputs).into_iter();
         let mut next = |flag: bool| if flag { made.next() } else { None };
         let carried: Vec<Option<Tensor>> = flags.iter().map(|&flag| next(flag)).collect();
         let x_cts: Vec<Option<Tensor>> = xs_flags.iter().map(|&flag| next(flag)).collect();
@@ -331,7 +331,7 @@ impl ScanOp {
         });
         let inputs: Vec<Tensor> = constants.chain(first).chain(xs).collect();
         let op = ScanOp { body: body.func, ..*self };
-        let outputs = record(op, &inputs.iter().collect::<Vec<_>>(), self.outputs());
+        let outputs = record(op, &inputs, self.outputs());
         let axis = |i: usize| body.results[i].then_some(usize::from(i >= self.carry));
         let outputs = outputs.into_iter().enumerate();
         Ok(outputs.map(|(i, tensor)| Batched { tensor, axis: axis(i) }).collect())

@@ -78,7 +78,7 @@ impl SwitchOp {
         let operands = self.of_operands(primals).iter().cloned().chain(along).collect();
         let inputs = self.assemble(primals[0].clone(), &values, of_branch, operands);
         let outputs = self.outputs() + count(&flags);
-        let mut primals = record(op, &inputs.iter().collect::<Vec<_>>(), outputs);
+        let mut primals = record(op, &inputs, outputs);
         let mut along = primals.split_off(self.outputs()).into_iter();
         let tangents = flags.iter().map(|&flag| if flag { along.next() } else { None }).collect();
         Ok(Dual { primals, tangents })
@@ -187,7 +187,7 @@ impl SwitchOp {
         }
         let operands = values(self.of_operands(inputs));
         let all = [vec![index.clone()], captured, operands, cts].concat();
-        let outputs = record(op, &all.iter().collect::<Vec<_>>(), linear.len());
+        let outputs = record(op, &all, linear.len());
         let mut result = vec![None; inputs.len()];
         linear.iter().zip(outputs).for_each(|(&i, ct)| result[i] = Some(ct));
         Ok(result)
@@ -214,7 +214,7 @@ impl SwitchOp {
         let op = SwitchOp { branches: branches?, captures: self.captures.clone() };
         let inputs: Vec<Tensor> =
             inputs.iter().map(|input| input.to_front_if_batched(size).tensor).collect();
-        let outputs = record(op, &inputs.iter().collect::<Vec<_>>(), results.len());
+        let outputs = record(op, &inputs, results.len());
         let batched = |(tensor, own): (Tensor, bool)| Batched { tensor, axis: own.then_some(0) };
         Ok(outputs.into_iter().zip(results).map(batched).collect())
     }

@@ -50,7 +50,7 @@ impl WhileOp {
             body: body.func.reordered(&order.into_iter().flatten().collect::<Vec<_>>(), &results),
         };
         let inputs = [condition_captures, captures, &captures_along, carry, &along].concat();
-        let mut outputs = record(op, &inputs.iter().collect::<Vec<_>>(), n + dn);
+        let mut outputs = record(op, &inputs, n + dn);
         let mut along = outputs.split_off(n).into_iter();
         let tangents = flags.iter().map(|&flag| if flag { along.next() } else { None }).collect();
         Ok(Dual { primals: outputs, tangents })
@@ -134,7 +134,7 @@ impl WhileOp {
             inputs = [condition_captures, captures, carry].concat();
             WhileOp { condition: condition.func, body: body.func, ..*self }
         };
-        let outputs = record(op, &inputs.iter().collect::<Vec<_>>(), flags.len()).into_iter();
+        let outputs = record(op, &inputs, flags.len()).into_iter();
         let batched = |(tensor, own): (Tensor, bool)| Batched { tensor, axis: own.then_some(0) };
         Ok(outputs.zip(flags).map(batched).collect())
     }
