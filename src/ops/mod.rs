@@ -8,6 +8,7 @@
 use xla::XlaOp;
 
 use crate::aval::Aval;
+use crate::callback::Effect;
 use crate::error::Result;
 use crate::ir::Func;
 use crate::ir::parse::Parser;
@@ -58,6 +59,16 @@ pub(crate) trait Operation: Text {
     /// The functions the operation owns.
     fn regions(&self) -> Vec<&Func> {
         Vec::new()
+    }
+
+    /// What it does on the host each time it runs, if it is there for that.
+    fn effect(&self) -> Option<&dyn Effect> {
+        None
+    }
+
+    /// Whether it must run even if nobody uses its outputs.
+    fn has_effect(&self) -> bool {
+        self.effect().is_some() || self.regions().iter().any(|region| region.has_effect())
     }
 
     /// Whether it is a product of matrices, which a checkpoint may keep.
@@ -222,6 +233,7 @@ pub(crate) mod control;
 pub(crate) mod convert;
 pub(crate) mod cumulative;
 pub(crate) mod custom;
+pub(crate) mod debug_print;
 pub(crate) mod domain;
 pub(crate) mod dot;
 pub(crate) mod dynamic_slice;
@@ -229,6 +241,7 @@ pub(crate) mod einsum;
 pub(crate) mod gather;
 pub(crate) mod iota;
 pub(crate) mod pad;
+pub(crate) mod progress;
 pub(crate) mod reduce;
 mod rules;
 pub(crate) mod scan;
@@ -258,12 +271,14 @@ operations! {
     custom::CustomJvp,
     custom::CustomLinear,
     custom::CustomVjp,
+    debug_print::DebugPrint,
     dot::Dot,
     dynamic_slice::DynamicSlice,
     dynamic_slice::DynamicUpdateSlice,
     gather::Gather,
     iota::Iota,
     pad::Pad,
+    progress::Progress,
     reduce::Reduce,
     scan::ScanOp,
     scatter::Scatter,

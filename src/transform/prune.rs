@@ -34,7 +34,7 @@ pub(crate) fn prune(func: &Func, used: &[bool], keep: &[bool]) -> Pruned {
     let mut kept = Vec::new();
     for equation in func.equations().iter().rev() {
         let used: Vec<bool> = equation.outputs().iter().map(|v| live[v.index()]).collect();
-        if !used.contains(&true) {
+        if !used.contains(&true) && !equation.op.rules().has_effect() {
             continue;
         }
         let equation = match equation.op.rules().prune(&used) {

@@ -6,7 +6,7 @@ use xla::XlaOp;
 
 use super::Operation;
 use super::binary::Operand;
-use super::control::{Pure, check_carry, prefixed, record_tree, retyped, trace_region};
+use super::control::{Pure, check_carry, next_carry, prefixed, record_tree, retyped, trace_region};
 use super::scan::Scan;
 use crate::aval::{Aval, DType};
 use crate::error::{Error, Result};
@@ -198,13 +198,7 @@ pub fn fori_loop<C: Tree>(
     // The carry is checked here, for the loop below would speak of one with the integer in it.
     let step = |i: Tensor, carry: C| {
         let next = body(i, carry.clone());
-        match check_carry("fori_loop", "a step", &carry, &next) {
-            Ok(()) => next,
-            Err(error) => {
-                let bad = poison(error.at(location), &[]);
-                tree::map(&carry, |leaf| retyped(&bad, leaf.aval().clone()))
-            }
-        }
+        next_carry(("fori_loop", location), &carry, next)
     };
     let known = |bound: &Tensor| match &bound.0 {
         Repr::Concrete(_) => bound.item::<i32>().ok(),
