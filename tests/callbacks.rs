@@ -29,8 +29,10 @@ fn step(c: Tensor, x: Tensor) -> (Tensor, Tensor) {
     (next.clone(), next)
 }
 
-/// The functions that a child process runs, by name.
-const PROGRAMS: &[(&str, fn() -> Result<()>)] = &[
+type Program = fn() -> Result<()>;
+
+/// What a child process runs, by name.
+const PROGRAMS: &[(&str, Program)] = &[
     ("scan", || jit(|xs| scan(step, f32(0.0), xs).0).call(count(3)).map(drop)),
     ("eager scan", || scan(step, f32(0.0), count(3)).0.check()),
     ("nothing is used", || jit(|xs| _ = scan(step, f32(0.0), xs)).call(count(3))),
