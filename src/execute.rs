@@ -165,7 +165,7 @@ fn cached(func: Func, device: &Device, goal: CompileFor) -> Result<Arc<Executabl
         return Ok(executable);
     }
     // The lock is not held while XLA compiles: other threads go on.
-    let computation = lower::lower(&func, &[])?;
+    let computation = lower::lower(&func.simplified(), &[])?;
     let results = func.result_avals();
     let executable =
         Executable::compile(&computation, results, Vec::new(), device, &goal.options())?;

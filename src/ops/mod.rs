@@ -9,15 +9,16 @@ use xla::XlaOp;
 
 use crate::aval::Aval;
 use crate::error::Result;
-use crate::ir::Func;
 use crate::ir::parse::Parser;
 use crate::ir::print::Printer;
+use crate::ir::{Func, Value};
 use crate::lower::Lowering;
 use crate::tensor::Tensor;
 use crate::trace::scope::library_scope;
 use crate::transform::batch::Batched;
 use crate::transform::jvp::Dual;
 use crate::transform::prune::PrunedOp;
+use crate::transform::simplify::Simplifier;
 use crate::transform::split::SplitOp;
 use crate::transform::transpose::Input;
 use crate::tree::Tree;
@@ -60,6 +61,12 @@ pub(crate) trait Operation: Text {
         Vec::new()
     }
 
+    /// Whether nothing is computed: the result has the elements of the inputs, or ones that are known
+    /// when the operation is recorded, in another form.
+    fn only_moves(&self) -> bool {
+        false
+    }
+
     /// Whether it is a product of matrices, which a checkpoint may keep.
     fn is_dot(&self) -> bool {
         false
@@ -69,6 +76,14 @@ pub(crate) trait Operation: Text {
     fn split(&self, unknown: &[bool]) -> Result<Option<SplitOp>> {
         let _ = unknown;
         Ok(None)
+    }
+
+    /// What stands for the outputs for these inputs, recorded in `at`, where there is something
+    /// simpler than the operation itself; `None` if there is not. Derivatives are of no account any
+    /// more.
+    fn simplify(&self, inputs: &[Value], at: &mut Simplifier) -> Option<Vec<Value>> {
+        let _ = (inputs, at);
+        None
     }
 
     /// What is left of the operation if only these outputs are used; `None` if all of it is.

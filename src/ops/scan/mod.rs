@@ -3,6 +3,7 @@
 use xla::{XlaComputation, XlaOp};
 
 mod chunks;
+mod simplify;
 mod transform;
 
 use super::checkpoint::Checkpoint;
@@ -12,7 +13,7 @@ use super::control::{
 use super::{Operation, composed};
 use crate::aval::{Aval, DType};
 use crate::error::{Error, ErrorKind, Result};
-use crate::ir::Func;
+use crate::ir::{Func, Value};
 use crate::lower::{Lowering, dims, element_type, untuple};
 use crate::tensor::Tensor;
 use crate::trace::{Kind, poison};
@@ -20,6 +21,7 @@ use crate::transform::batch::Batched;
 use crate::transform::count;
 use crate::transform::jvp::Dual;
 use crate::transform::prune::{PrunedOp, prune_loop};
+use crate::transform::simplify::Simplifier;
 use crate::transform::split::SplitOp;
 use crate::transform::transpose::Input;
 use crate::tree::{self, Path, Tree};
@@ -142,6 +144,10 @@ impl Operation for ScanOp {
 
     fn varies(&self, inputs: &[bool], _: usize) -> Result<Vec<bool>> {
         self.varying(inputs)
+    }
+
+    fn simplify(&self, inputs: &[Value], at: &mut Simplifier) -> Option<Vec<Value>> {
+        Some(self.simplified(inputs, at))
     }
 
     fn prune(&self, used: &[bool]) -> Option<PrunedOp> {

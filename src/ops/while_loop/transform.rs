@@ -17,7 +17,7 @@ use crate::transform::{build, count, fixpoint, flagged, inline, join};
 impl WhileOp {
     /// What there is for the inputs of the operation, in the parts that [`parts`](WhileOp::parts)
     /// tells.
-    fn of_inputs<'a, T>(&self, inputs: &'a [T]) -> (&'a [T], &'a [T], &'a [T]) {
+    pub fn of_inputs<'a, T>(&self, inputs: &'a [T]) -> (&'a [T], &'a [T], &'a [T]) {
         self.parts(inputs).expect("there is one for each input")
     }
 
