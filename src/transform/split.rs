@@ -2,8 +2,8 @@
 //! known, and what is left for when the others are known too.
 //!
 //! What the second part needs of the first are the *residuals*. What depends on no parameter at all
-//! is in both parts where it is needed, so that constants are not residuals; and so is what is not
-//! to be [saved](Save).
+//! is in both parts where it is needed, so that constants are not residuals; and so is what is the
+//! same at each step of a loop, and what is not to be [saved](Save).
 
 use std::collections::BTreeSet;
 
@@ -75,6 +75,18 @@ pub(crate) fn split(func: &Func, unknown: &[bool], instantiate: &[bool]) -> Resu
     split_saving(Save::Everything, func, unknown, instantiate)
 }
 
+/// As [`split`], for the body of a loop whose first `constants` parameters are the same at every
+/// step: what depends on them alone is computed again in the unknown part, which
+/// [simplification](mod@super::simplify) does before the loop, and is not a residual of each step.
+pub(crate) fn split_body(
+    func: &Func,
+    constants: usize,
+    unknown: &[bool],
+    instantiate: &[bool],
+) -> Result<Split> {
+    split_with(Save::Everything, constants, func, unknown, instantiate)
+}
+
 /// As [`split`], and the residuals are only what is to be saved.
 pub(crate) fn split_saving(
     save: Save,
@@ -82,10 +94,20 @@ pub(crate) fn split_saving(
     unknown: &[bool],
     instantiate: &[bool],
 ) -> Result<Split> {
+    split_with(save, 0, func, unknown, instantiate)
+}
+
+fn split_with(
+    save: Save,
+    constants: usize,
+    func: &Func,
+    unknown: &[bool],
+    instantiate: &[bool],
+) -> Result<Split> {
     let mut splitter = Splitter {
         func,
         save,
-        free: vec![false; func.value_count()],
+        invariant: vec![false; func.value_count()],
         again: Env::new(func),
         known: FuncBuilder::new(),
         unknown: FuncBuilder::new(),
@@ -94,6 +116,7 @@ pub(crate) fn split_saving(
         residuals: Vec::new(),
     };
     let (mut known_params, mut unknown_params) = (Vec::new(), Vec::new());
+    func.params().take(constants).for_each(|(value, _)| splitter.invariant[value.index()] = true);
     for ((value, name), &is_unknown) in func.params().zip(unknown) {
         let aval = func.aval(value).clone();
         let name = name.to_owned();
@@ -136,8 +159,8 @@ pub(crate) fn split_saving(
 struct Splitter<'a> {
     func: &'a Func,
     save: Save,
-    /// Which values depend on no parameter.
-    free: Vec<bool>,
+    /// Which values depend on no parameter but constants of a loop.
+    invariant: Vec<bool>,
     /// For the values that the unknown part computes again where it needs them, the position of the
     /// equation that defines them.
     again: Env<usize>,
@@ -163,9 +186,9 @@ impl Splitter<'_> {
             let op = equation.op.clone();
             let outputs = self.emit_known(op, equation.inputs(), equation, self.avals(equation));
             self.in_known.set_all(equation.outputs(), outputs);
-            let free = equation.inputs().iter().all(|input| self.free[input.index()]);
-            equation.outputs().iter().for_each(|output| self.free[output.index()] = free);
-            if free || !self.save.keeps(equation) {
+            let invariant = equation.inputs().iter().all(|input| self.invariant[input.index()]);
+            equation.outputs().iter().for_each(|o| self.invariant[o.index()] = invariant);
+            if invariant || !self.save.keeps(equation) {
                 self.again.set_all(equation.outputs(), vec![i; equation.outputs().len()]);
             }
             return Ok(());
