@@ -167,7 +167,7 @@ fn cached(func: Func, device: &Device, goal: CompileFor) -> Result<Arc<Executabl
         return Ok(executable);
     }
     // The lock is not held while XLA compiles: other threads go on.
-    let computation = lower::lower(&func, &[])?;
+    let computation = lower::lower(&func.simplified(), &[])?;
     let results = func.result_avals();
     let (options, calls_host) = (goal.options(), func.has_effect());
     let executable =

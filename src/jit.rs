@@ -248,8 +248,10 @@ impl<A: Tree, R: Tree> Traced<A, R> {
         let captured = self.captures.len();
         let donated: Vec<usize> = self.donated.iter().map(|i| i + captured).collect();
         let aliases = aliases(&self.func, &donated);
-        let computation = lower::lower(&self.func, &aliases)?;
-        Ok(Lowered { traced: self, computation, donated: aliases.iter().map(|a| a.1).collect() })
+        let simplified = self.func.simplified();
+        let computation = lower::lower(&simplified, &aliases)?;
+        let donated = aliases.iter().map(|a| a.1).collect();
+        Ok(Lowered { traced: self, simplified, computation, donated })
     }
 }
 
@@ -271,6 +273,7 @@ fn aliases(func: &Func, donated: &[usize]) -> Vec<(usize, usize)> {
 /// A function that was lowered to HLO and can be looked at or compiled.
 pub struct Lowered<A, R> {
     traced: Traced<A, R>,
+    simplified: Func,
     computation: XlaComputation,
     /// Positions of parameters whose memory a result takes over.
     donated: Vec<usize>,
@@ -280,6 +283,11 @@ impl<A: Tree, R: Tree> Lowered<A, R> {
     /// What was recorded.
     pub fn func(&self) -> &Func {
         &self.traced.func
+    }
+
+    /// What was recorded, [simplified](Func::simplified): the HLO is made of this.
+    pub fn simplified(&self) -> &Func {
+        &self.simplified
     }
 
     /// The IR as text; large constants are left out.
@@ -356,7 +364,7 @@ impl<A: Tree, R: Tree> Lowered<A, R> {
     /// whatever else it reports.
     pub fn compile_with(self, device: &Device, options: &XlaOptions) -> Result<Compiled<A, R>> {
         options.check()?;
-        let Lowered { traced, computation, donated } = self;
+        let Lowered { traced, computation, donated, .. } = self;
         let results = traced.func.result_avals();
         let calls_host = traced.func.has_effect();
         let executable =

@@ -212,7 +212,7 @@ impl<A: Tree, R: Tree, F: Fn(A) -> R> Pmap<A, R, F> {
         let leaves = tree::leaves(arguments);
         let call = self.prepare(arguments, &leaves).map_err(|error| error.at(location))?;
         let traced = self.trace(arguments, &call, location)?;
-        hlo::Module::from_xla(lower::lower(&traced.func, &[])?.proto().to_bytes()?)
+        hlo::Module::from_xla(lower::lower(&traced.func.simplified(), &[])?.proto().to_bytes()?)
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Signature, Arc<Program<R>>>> {
@@ -292,7 +292,7 @@ impl<A: Tree, R: Tree, F: Fn(A) -> R> Pmap<A, R, F> {
     }
 
     fn compile(traced: Traced<R>, call: &Call) -> Result<Program<R>> {
-        let computation = lower::lower(&traced.func, &[])?;
+        let computation = lower::lower(&traced.func.simplified(), &[])?;
         let program = device::compile(
             &call.devices,
             &computation,

@@ -7,7 +7,7 @@ use std::process::Command;
 use common::messages::expect_error;
 use expect_test::expect;
 use onetrace::prelude::*;
-use onetrace::{ErrorKind, checkpoint, debug_print, hlo};
+use onetrace::{Checkpoint, ErrorKind, checkpoint, debug_print, hlo};
 
 /// Stands before every line that a program prints here, to tell it from what the test harness says.
 const MARK: &str = "# ";
@@ -39,6 +39,19 @@ const PROGRAMS: &[(&str, Program)] = &[
     ("gradient", || {
         let last = |xs: Tensor| scan(step, f32(0.0), xs).0.square();
         jit(move |xs| grad(last)(xs)).call(count(3)).map(drop)
+    }),
+    ("gradient with checkpoints", || {
+        let run = Scan::new().checkpoint(Checkpoint::Every(2));
+        let last = move |xs: Tensor| run.clone().run(step, f32(0.0), xs).0.square();
+        jit(move |xs| grad(&last)(xs)).call(count(3)).map(drop)
+    }),
+    ("tangent of a while loop", || {
+        let body = |x: Tensor| {
+            debug_print("# {}", &[&x]);
+            x * 3.0
+        };
+        let power = move |x: Tensor| while_loop(|x: Tensor| x.lt(10.0), body, x);
+        jit(move |x: Tensor| onetrace::jvp(power, x.clone(), x)).call(f32(1.0)).map(drop)
     }),
     ("checkpoint", || {
         let f = |x: Tensor| {
@@ -155,13 +168,14 @@ const STEPS: [&str; 6] = ["0.0 0.00", "-> 0.0", "0.0 1.00", "-> 1.0", "1.0 2.00"
 
 #[test]
 fn every_step_prints_once_and_in_order() {
-    let all = ["scan", "eager scan", "nothing is used", "gradient"];
+    let all = ["scan", "eager scan", "nothing is used", "gradient", "gradient with checkpoints"];
     for program in all {
         assert_eq!(lines(program), STEPS, "{program}");
     }
     assert_eq!(lines("another process"), STEPS[..4]);
     assert_eq!(lines("checkpoint"), ["once 0.0"]);
     assert_eq!(lines("while"), ["1", "3", "9"]);
+    assert_eq!(lines("tangent of a while loop"), ["1.0", "3.0", "9.0"]);
 }
 
 #[test]
@@ -253,6 +267,13 @@ fn calls_from_elsewhere_that_mean_nothing_are_errors() {
 
 #[test]
 fn a_printing_scan_is_one_loop_of_any_length() {
+    // What nobody uses goes, and what prints stays.
+    let f = |xs: Tensor| {
+        scan(step, f32(0.0), xs.clone());
+        xs
+    };
+    let lowered = jit(f).lower(count(2)).unwrap();
+    assert_eq!(lowered.simplified().to_string().matches("debug_print").count(), 2);
     let size = |n: usize| {
         let run = jit(|xs| Scan::new().progress("adding").run(step, f32(0.0), xs).0);
         let lowered = run.lower(count(n)).unwrap();

@@ -10,7 +10,7 @@ use crate::ops::call::composite;
 use crate::ops::control::{check_same_type, result_tree};
 use crate::tensor::Tensor;
 use crate::transform::jvp::{jvp, or_zeros};
-use crate::transform::prune::prune;
+use crate::transform::prune::{Effects, prune};
 use crate::transform::split::split;
 use crate::transform::transpose::{Input, transpose_values};
 use crate::transform::{count, flagged, inline};
@@ -42,10 +42,10 @@ impl Linearized {
 
         // What the linear part does not need is no residual.
         let keep = [vec![false; split.residuals], vec![true; actives]].concat();
-        let linear = prune(&split.unknown, &vec![true; tangents], &keep);
+        let linear = prune(&split.unknown, &vec![true; tangents], &keep, Effects::Keep);
         let needed = &linear.params[..split.residuals];
         let used = [&vec![true; results], needed].concat();
-        let value = prune(&split.known, &used, &vec![true; params]);
+        let value = prune(&split.known, &used, &vec![true; params], Effects::Keep);
         Ok(Linearized {
             value: value.func,
             linear: linear.func,

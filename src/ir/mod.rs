@@ -215,6 +215,12 @@ impl Func {
         builder.finish(&self.name, params, self.results)
     }
 
+    /// The same function with only the results at these positions.
+    pub(crate) fn with_results(mut self, results: &[usize]) -> Func {
+        self.results = results.iter().map(|&i| self.results[i]).collect();
+        self
+    }
+
     /// The number of equations, those of all regions included.
     pub fn equation_count(&self) -> usize {
         let nested = |e: &Equation| e.regions().iter().map(|f| f.equation_count()).sum::<usize>();
@@ -238,6 +244,11 @@ impl FuncBuilder {
 
     pub fn aval(&self, value: Value) -> &Aval {
         &self.values[value.index()]
+    }
+
+    /// The equations so far.
+    pub fn equations(&self) -> &[Equation] {
+        &self.equations
     }
 
     /// A value that no equation defines: [`finish`](FuncBuilder::finish) must be told that it is a

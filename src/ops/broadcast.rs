@@ -67,6 +67,10 @@ impl Operation for Broadcast {
         let tensor = record_one(Broadcast { shape, axes }, &[x]);
         Ok(vec![Batched { tensor, axis: Some(to) }])
     }
+
+    fn only_moves(&self) -> bool {
+        true
+    }
 }
 
 operation! {
@@ -118,6 +122,10 @@ impl Operation for Reshape {
         shape.insert(to, size);
         Ok(vec![Batched { tensor: reshaped(&x, &shape), axis: Some(to) }])
     }
+
+    fn only_moves(&self) -> bool {
+        true
+    }
 }
 
 operation! {
@@ -160,6 +168,10 @@ impl Operation for Transpose {
         let (x, from) = rules::only(inputs);
         let permutation = [vec![from], rules::shifted(&self.permutation, from)].concat();
         Ok(vec![Batched::stacked(record_one(Transpose { permutation }, &[x]))])
+    }
+
+    fn only_moves(&self) -> bool {
+        true
     }
 }
 

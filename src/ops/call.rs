@@ -8,12 +8,13 @@ use crate::aval::Aval;
 use crate::error::{Error, Result};
 use crate::execute;
 use crate::execute::CompileFor;
-use crate::ir::Func;
+use crate::ir::{Func, Value};
 use crate::lower::Lowering;
 use crate::tensor::Tensor;
 use crate::trace::{self, Captures, Kind, record, scope};
 use crate::transform::batch::{Batched, batch_values};
 use crate::transform::jvp::{Dual, jvp_values};
+use crate::transform::simplify::Simplifier;
 use crate::transform::transpose::{Input, transpose_values};
 use crate::transform::varying::varying;
 use crate::tree::{self, Tree};
@@ -59,6 +60,10 @@ impl Operation for Call {
 
     fn varies(&self, inputs: &[bool], _: usize) -> Result<Vec<bool>> {
         varying(&self.function, inputs)
+    }
+
+    fn simplify(&self, inputs: &[Value], at: &mut Simplifier) -> Option<Vec<Value>> {
+        Some(at.inline(&self.function, inputs))
     }
 }
 

@@ -7,15 +7,16 @@ use super::control::{prefixed, record_tree, trace_region};
 use super::{Operation, rules};
 use crate::aval::Aval;
 use crate::error::{Error, Location, Result};
-use crate::ir::Func;
 use crate::ir::parse::Parser;
 use crate::ir::print::{Attribute, Printer};
+use crate::ir::{Func, Value};
 use crate::lower::{Lowering, untuple};
 use crate::tensor::Tensor;
 use crate::trace::{Kind, scope};
 use crate::transform::batch::{Batched, batch};
 use crate::transform::jvp::{Dual, jvp, or_zeros};
-use crate::transform::prune::{PrunedOp, prune};
+use crate::transform::prune::{Effects, PrunedOp, prune};
+use crate::transform::simplify::{Simplifier, rewritten};
 use crate::transform::split::{From, Save, SplitOp, split_saving};
 use crate::transform::transpose::{Input, transpose_values};
 use crate::transform::varying::varying;
@@ -159,10 +160,18 @@ impl Operation for CheckpointOp {
         }))
     }
 
-    fn prune(&self, used: &[bool]) -> Option<PrunedOp> {
-        let pruned = prune(&self.function, used, &[]);
+    fn prune(&self, used: &[bool], effects: Effects) -> Option<PrunedOp> {
+        let pruned = prune(&self.function, used, &[], effects);
         let op = CheckpointOp { function: pruned.func, ..*self };
         Some(PrunedOp { op: op.into(), inputs: pruned.params, outputs: used.to_vec() })
+    }
+
+    fn simplify(&self, inputs: &[Value], at: &mut Simplifier) -> Option<Vec<Value>> {
+        if !self.again {
+            return Some(at.inline(&self.function, inputs));
+        }
+        let op = CheckpointOp { function: rewritten(&self.function), ..*self };
+        Some(at.record(op, inputs.to_vec()))
     }
 }
 

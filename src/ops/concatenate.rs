@@ -85,6 +85,10 @@ impl Operation for Concatenate {
         let tensor = rules::apply_one(&Concatenate { axis }, &tensors);
         Ok(vec![Batched { tensor, axis: Some(place) }])
     }
+
+    fn only_moves(&self) -> bool {
+        true
+    }
 }
 
 /// The tensors one after the other along an axis they have; `jnp.concatenate`.

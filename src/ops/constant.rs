@@ -52,6 +52,10 @@ impl Operation for Constant {
     fn batch(&self, _: usize, _: &[Batched]) -> Result<Vec<Batched>> {
         Ok(rules::apply(self, &[]).into_iter().map(Batched::same).collect())
     }
+
+    fn only_moves(&self) -> bool {
+        true
+    }
 }
 
 impl Attribute for Arc<HostArray> {

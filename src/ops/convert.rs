@@ -52,6 +52,10 @@ impl Operation for Convert {
     fn batch(&self, size: usize, inputs: &[Batched]) -> Result<Vec<Batched>> {
         rules::elementwise_batch(self, size, inputs)
     }
+
+    fn only_moves(&self) -> bool {
+        true
+    }
 }
 
 operation! {
@@ -96,6 +100,10 @@ impl Operation for Bitcast {
 
     fn batch(&self, size: usize, inputs: &[Batched]) -> Result<Vec<Batched>> {
         rules::elementwise_batch(self, size, inputs)
+    }
+
+    fn only_moves(&self) -> bool {
+        true
     }
 }
 

@@ -6,12 +6,13 @@ use super::control::{check_same_type, prefixed, record_tree, trace_region};
 use super::{Operation, rules};
 use crate::aval::Aval;
 use crate::error::{Error, Location, Result};
-use crate::ir::Func;
+use crate::ir::{Func, Value};
 use crate::lower::Lowering;
 use crate::tensor::Tensor;
 use crate::trace::{Kind, record, scope};
 use crate::transform::batch::{Batched, batch, batch_values};
 use crate::transform::jvp::{Dual, or_zeros};
+use crate::transform::simplify::Simplifier;
 use crate::transform::transpose::{Input, not_linear};
 use crate::transform::varying::varying;
 use crate::transform::{build, inline};
@@ -139,6 +140,11 @@ impl Operation for CustomJvp {
         let (function, _, arguments) = self.parts(inputs)?;
         varying(&self.function, &[function, arguments].concat())
     }
+
+    fn simplify(&self, inputs: &[Value], at: &mut Simplifier) -> Option<Vec<Value>> {
+        let (function, _, arguments) = self.parts(inputs).ok()?;
+        Some(at.inline(&self.function, &[function, arguments].concat()))
+    }
 }
 
 impl CustomVjp {
@@ -239,6 +245,11 @@ impl Operation for CustomVjp {
     fn varies(&self, inputs: &[bool], _: usize) -> Result<Vec<bool>> {
         let [function, _, _, arguments] = self.parts(inputs)?;
         varying(&self.function, &[function, arguments].concat())
+    }
+
+    fn simplify(&self, inputs: &[Value], at: &mut Simplifier) -> Option<Vec<Value>> {
+        let [function, _, _, arguments] = self.parts(inputs).ok()?;
+        Some(at.inline(&self.function, &[function, arguments].concat()))
     }
 }
 

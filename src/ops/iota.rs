@@ -54,6 +54,10 @@ impl Operation for Iota {
     fn batch(&self, _: usize, _: &[Batched]) -> Result<Vec<Batched>> {
         Ok(rules::apply(self, &[]).into_iter().map(Batched::same).collect())
     }
+
+    fn only_moves(&self) -> bool {
+        true
+    }
 }
 
 /// The dtype that indices up to `limit` are counted in.

@@ -10,15 +10,16 @@ use xla::XlaOp;
 use crate::aval::Aval;
 use crate::callback::Effect;
 use crate::error::Result;
-use crate::ir::Func;
 use crate::ir::parse::Parser;
 use crate::ir::print::Printer;
+use crate::ir::{Func, Value};
 use crate::lower::Lowering;
 use crate::tensor::Tensor;
 use crate::trace::scope::library_scope;
 use crate::transform::batch::Batched;
 use crate::transform::jvp::Dual;
-use crate::transform::prune::PrunedOp;
+use crate::transform::prune::{Effects, PrunedOp};
+use crate::transform::simplify::Simplifier;
 use crate::transform::split::SplitOp;
 use crate::transform::transpose::Input;
 use crate::tree::Tree;
@@ -71,6 +72,12 @@ pub(crate) trait Operation: Text {
         self.effect().is_some() || self.regions().iter().any(|region| region.has_effect())
     }
 
+    /// Whether nothing is computed: the result has the elements of the inputs, or ones that are known
+    /// when the operation is recorded, in another form.
+    fn only_moves(&self) -> bool {
+        false
+    }
+
     /// Whether it is a product of matrices, which a checkpoint may keep.
     fn is_dot(&self) -> bool {
         false
@@ -82,9 +89,17 @@ pub(crate) trait Operation: Text {
         Ok(None)
     }
 
+    /// What stands for the outputs for these inputs, recorded in `at`, where there is something
+    /// simpler than the operation itself; `None` if there is not. Derivatives are of no account any
+    /// more.
+    fn simplify(&self, inputs: &[Value], at: &mut Simplifier) -> Option<Vec<Value>> {
+        let _ = (inputs, at);
+        None
+    }
+
     /// What is left of the operation if only these outputs are used; `None` if all of it is.
-    fn prune(&self, used: &[bool]) -> Option<PrunedOp> {
-        let _ = used;
+    fn prune(&self, used: &[bool], effects: Effects) -> Option<PrunedOp> {
+        let _ = (used, effects);
         None
     }
 }

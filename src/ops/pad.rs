@@ -113,6 +113,10 @@ impl Operation for Pad {
         let value = record_one(Broadcast { shape, axes: vec![0] }, &[&value.tensor]);
         Ok(vec![Batched::stacked(select(&padding, value, inner))])
     }
+
+    fn only_moves(&self) -> bool {
+        true
+    }
 }
 
 impl Pad {

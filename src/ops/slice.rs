@@ -95,6 +95,10 @@ impl Operation for Slice {
         op.strides.insert(axis, 1);
         Ok(vec![Batched { tensor: record_one(op, &[x]), axis: Some(axis) }])
     }
+
+    fn only_moves(&self) -> bool {
+        true
+    }
 }
 
 operation! {
@@ -133,6 +137,10 @@ impl Operation for Reverse {
         let (x, place) = rules::only(inputs);
         let axes = rules::shifted(&self.axes, place);
         Ok(vec![Batched { tensor: record_one(Reverse { axes }, &[x]), axis: Some(place) }])
+    }
+
+    fn only_moves(&self) -> bool {
+        true
     }
 }
 

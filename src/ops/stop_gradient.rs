@@ -5,11 +5,13 @@ use xla::XlaOp;
 use super::{Operation, inputs, rules};
 use crate::aval::Aval;
 use crate::error::Result;
+use crate::ir::Value;
 use crate::lower::Lowering;
 use crate::tensor::Tensor;
 use crate::trace::record_one;
 use crate::transform::batch::Batched;
 use crate::transform::jvp::Dual;
+use crate::transform::simplify::Simplifier;
 use crate::transform::transpose::{Input, not_linear};
 use crate::tree::{self, Tree};
 
@@ -39,6 +41,10 @@ impl Operation for StopGradient {
 
     fn batch(&self, size: usize, inputs: &[Batched]) -> Result<Vec<Batched>> {
         rules::elementwise_batch(self, size, inputs)
+    }
+
+    fn simplify(&self, inputs: &[Value], _: &mut Simplifier) -> Option<Vec<Value>> {
+        Some(inputs.to_vec())
     }
 }
 

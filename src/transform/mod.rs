@@ -7,6 +7,7 @@
 //! | [`mod@transpose`] | a linear function becomes its transpose |
 //! | [`mod@batch`] | one value becomes many, along a new axis |
 //! | [`mod@prune`] | what nobody uses goes |
+//! | [`mod@simplify`], [`mod@invariant`] | the same with less to do, before it is lowered |
 //! | [`mod@varying`] | what differs between devices that run a function together |
 //!
 //! Reverse mode is jvp, then split by "depends on a tangent", then transpose of the second part. All
@@ -15,8 +16,10 @@
 //! what they record says that it comes from where the equation came from.
 
 pub(crate) mod batch;
+pub(crate) mod invariant;
 pub(crate) mod jvp;
 pub(crate) mod prune;
+pub(crate) mod simplify;
 pub(crate) mod split;
 pub(crate) mod transpose;
 pub(crate) mod varying;

@@ -2,8 +2,8 @@
 //! known, and what is left for when the others are known too.
 //!
 //! What the second part needs of the first are the *residuals*. What depends on no parameter at all
-//! is in both parts where it is needed, so that constants are not residuals; and so is what is not
-//! to be [saved](Save).
+//! is in both parts where it is needed, so that constants are not residuals; and so is what is the
+//! same at each step of a loop, and what is not to be [saved](Save).
 
 use std::collections::BTreeSet;
 
@@ -75,6 +75,18 @@ pub(crate) fn split(func: &Func, unknown: &[bool], instantiate: &[bool]) -> Resu
     split_saving(Save::Everything, func, unknown, instantiate)
 }
 
+/// As [`split`], for the body of a loop whose first `constants` parameters are the same at every
+/// step: what depends on them alone is computed again in the unknown part, which
+/// [simplification](mod@super::simplify) does before the loop, and is not a residual of each step.
+pub(crate) fn split_body(
+    func: &Func,
+    constants: usize,
+    unknown: &[bool],
+    instantiate: &[bool],
+) -> Result<Split> {
+    split_with(Save::Everything, constants, func, unknown, instantiate)
+}
+
 /// As [`split`], and the residuals are only what is to be saved.
 pub(crate) fn split_saving(
     save: Save,
@@ -82,10 +94,20 @@ pub(crate) fn split_saving(
     unknown: &[bool],
     instantiate: &[bool],
 ) -> Result<Split> {
+    split_with(save, 0, func, unknown, instantiate)
+}
+
+fn split_with(
+    save: Save,
+    constants: usize,
+    func: &Func,
+    unknown: &[bool],
+    instantiate: &[bool],
+) -> Result<Split> {
     let mut splitter = Splitter {
         func,
         save,
-        free: vec![false; func.value_count()],
+        invariant: vec![false; func.value_count()],
         again: Env::new(func),
         known: FuncBuilder::new(),
         unknown: FuncBuilder::new(),
@@ -94,6 +116,7 @@ pub(crate) fn split_saving(
         residuals: Vec::new(),
     };
     let (mut known_params, mut unknown_params) = (Vec::new(), Vec::new());
+    func.params().take(constants).for_each(|(value, _)| splitter.invariant[value.index()] = true);
     for ((value, name), &is_unknown) in func.params().zip(unknown) {
         let aval = func.aval(value).clone();
         let name = name.to_owned();
@@ -136,8 +159,8 @@ pub(crate) fn split_saving(
 struct Splitter<'a> {
     func: &'a Func,
     save: Save,
-    /// Which values depend on no parameter.
-    free: Vec<bool>,
+    /// Which values depend on no parameter but constants of a loop.
+    invariant: Vec<bool>,
     /// For the values that the unknown part computes again where it needs them, the position of the
     /// equation that defines them.
     again: Env<usize>,
@@ -163,9 +186,9 @@ impl Splitter<'_> {
             let op = equation.op.clone();
             let outputs = self.emit_known(op, equation.inputs(), equation, self.avals(equation));
             self.in_known.set_all(equation.outputs(), outputs);
-            let free = equation.inputs().iter().all(|input| self.free[input.index()]);
-            equation.outputs().iter().for_each(|output| self.free[output.index()] = free);
-            if free || !self.save.keeps(equation) {
+            let invariant = equation.inputs().iter().all(|input| self.invariant[input.index()]);
+            equation.outputs().iter().for_each(|o| self.invariant[o.index()] = invariant);
+            if invariant || !self.save.keeps(equation) {
                 self.again.set_all(equation.outputs(), vec![i; equation.outputs().len()]);
             }
             return Ok(());
@@ -193,6 +216,22 @@ impl Splitter<'_> {
         self.known.equation(op, inputs, outputs, equation.source().clone())
     }
 
+    /// An operation of the known part, for the second time, in the unknown one.
+    fn emit_again(
+        &mut self,
+        op: Op,
+        inputs: &[Value],
+        equation: &Equation,
+        outputs: Vec<Aval>,
+    ) -> Vec<Value> {
+        let (op, inputs) = match op.silent(outputs.len()) {
+            Some((op, taken)) => (op, flagged(inputs, &taken)),
+            None => (op, inputs.to_vec()),
+        };
+        let inputs = inputs.iter().map(|&value| self.value_in_unknown(value)).collect();
+        self.unknown.equation(op, inputs, outputs, equation.source().clone())
+    }
+
     /// The whole equation, in the unknown part.
     fn emit_unknown(&mut self, equation: &Equation) {
         let inputs = equation.inputs().iter().map(|&v| self.value_in_unknown(v)).collect();
@@ -215,9 +254,7 @@ impl Splitter<'_> {
             let residuals = residuals.iter().zip(split.residuals);
             residuals.map(|(&known, aval)| self.residual(known, aval)).collect()
         } else {
-            let inputs = inputs.iter().map(|&value| self.value_in_unknown(value)).collect();
-            let source = equation.source().clone();
-            let mut made = self.unknown.equation(split.known, inputs, avals, source);
+            let mut made = self.emit_again(split.known, &inputs, equation, avals);
             let residuals = made.split_off(known_outputs.len());
             self.in_unknown.set_all(&known_outputs, made);
             residuals
@@ -251,7 +288,10 @@ impl Splitter<'_> {
         if self.again.find(value).is_some() {
             // In the order of the function, and without recursion: it may be long.
             for i in self.needed_again(value) {
-                self.emit_unknown(&self.func.equations()[i]);
+                let equation = &self.func.equations()[i];
+                let (op, avals) = (equation.op.clone(), self.avals(equation));
+                let outputs = self.emit_again(op, equation.inputs(), equation, avals);
+                self.in_unknown.set_all(equation.outputs(), outputs);
             }
             return *self.in_unknown.get(value);
         }

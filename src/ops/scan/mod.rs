@@ -3,6 +3,7 @@
 use xla::{XlaComputation, XlaOp};
 
 mod chunks;
+mod simplify;
 mod transform;
 
 use super::checkpoint::Checkpoint;
@@ -12,14 +13,15 @@ use super::control::{
 use super::{Operation, composed, progress};
 use crate::aval::{Aval, DType};
 use crate::error::{Error, ErrorKind, Result};
-use crate::ir::Func;
+use crate::ir::{Func, Value};
 use crate::lower::{Lowering, dims, element_type, untuple};
 use crate::tensor::Tensor;
 use crate::trace::{Kind, poison};
 use crate::transform::batch::Batched;
 use crate::transform::count;
 use crate::transform::jvp::Dual;
-use crate::transform::prune::{PrunedOp, prune_loop};
+use crate::transform::prune::{Effects, PrunedOp, prune_loop};
+use crate::transform::simplify::Simplifier;
 use crate::transform::split::SplitOp;
 use crate::transform::transpose::Input;
 use crate::tree::{self, Path, Tree};
@@ -149,8 +151,13 @@ impl Operation for ScanOp {
         self.varying(inputs)
     }
 
-    fn prune(&self, used: &[bool]) -> Option<PrunedOp> {
-        let (pruned, outputs) = prune_loop(&self.body, self.constants, self.carry, used);
+    fn simplify(&self, inputs: &[Value], at: &mut Simplifier) -> Option<Vec<Value>> {
+        Some(self.simplified(inputs, at))
+    }
+
+    fn prune(&self, used: &[bool], effects: Effects) -> Option<PrunedOp> {
+        let (constants, carry) = (self.constants, self.carry);
+        let (pruned, outputs) = prune_loop(&self.body, constants, carry, used, effects);
         let constants = count(&pruned.params[..self.constants]);
         let carry = count(&outputs[..self.carry]);
         let op = ScanOp { constants, carry, body: pruned.func, ..*self };

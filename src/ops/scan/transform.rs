@@ -8,7 +8,7 @@ use crate::tensor::Tensor;
 use crate::trace::record;
 use crate::transform::batch::{Batched, batch};
 use crate::transform::jvp::{Dual, jvp, or_zeros};
-use crate::transform::split::{From, SplitOp, split};
+use crate::transform::split::{From, SplitOp, split_body};
 use crate::transform::transpose::{Input, transpose_values};
 use crate::transform::varying::varying;
 use crate::transform::{build, count, fixpoint, flagged, join, positions};
@@ -126,7 +126,8 @@ impl ScanOp {
     pub fn partial(&self, unknown: &[bool]) -> Result<SplitOp> {
         let (parts, carry) = fixpoint(self.of_inputs(unknown).carry, |carry| {
             let unknown = self.with_carry(unknown, carry);
-            let parts = split(&self.body, &unknown, &self.carry_only(carry))?;
+            let wanted = self.carry_only(carry);
+            let parts = split_body(&self.body, self.constants, &unknown, &wanted)?;
             let after = parts.unknown_results[..self.carry].to_vec();
             Ok((parts, after))
         })?;

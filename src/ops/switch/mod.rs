@@ -9,13 +9,14 @@ use super::binary::Operand;
 use super::control::{Pure, check_same_type, prefixed, record_tree, trace_region};
 use crate::aval::{Aval, DType};
 use crate::error::{Error, Result};
-use crate::ir::Func;
+use crate::ir::{Func, Value};
 use crate::lower::{Lowering, untuple};
 use crate::tensor::Tensor;
 use crate::trace::{Kind, Outcome, poison};
 use crate::transform::batch::Batched;
 use crate::transform::jvp::Dual;
-use crate::transform::prune::PrunedOp;
+use crate::transform::prune::{Effects, PrunedOp};
+use crate::transform::simplify::{Simplifier, rewritten};
 use crate::transform::split::SplitOp;
 use crate::transform::transpose::Input;
 use crate::tree::{self, Tree};
@@ -114,8 +115,14 @@ impl Operation for SwitchOp {
         self.varying(inputs)
     }
 
-    fn prune(&self, used: &[bool]) -> Option<PrunedOp> {
-        Some(self.restricted(used))
+    fn prune(&self, used: &[bool], effects: Effects) -> Option<PrunedOp> {
+        Some(self.restricted(used, effects))
+    }
+
+    fn simplify(&self, inputs: &[Value], at: &mut Simplifier) -> Option<Vec<Value>> {
+        let branches = self.branches.iter().map(rewritten).collect();
+        let op = SwitchOp { branches, captures: self.captures.clone() };
+        Some(at.record(op, inputs.to_vec()))
     }
 }
 

@@ -1,5 +1,6 @@
 //! Loops whose number of steps is not known when they are traced.
 
+mod simplify;
 mod transform;
 
 use xla::XlaOp;
@@ -10,13 +11,14 @@ use super::control::{Pure, check_carry, next_carry, prefixed, record_tree, retyp
 use super::scan::Scan;
 use crate::aval::{Aval, DType};
 use crate::error::{Error, Result};
-use crate::ir::Func;
+use crate::ir::{Func, Value};
 use crate::lower::{Lowering, untuple};
 use crate::tensor::{Repr, Tensor};
 use crate::trace::{Kind, poison};
 use crate::transform::batch::Batched;
 use crate::transform::jvp::Dual;
-use crate::transform::prune::PrunedOp;
+use crate::transform::prune::{Effects, PrunedOp};
+use crate::transform::simplify::Simplifier;
 use crate::transform::split::SplitOp;
 use crate::transform::transpose::Input;
 use crate::tree::{self, Tree};
@@ -111,9 +113,13 @@ impl Operation for WhileOp {
         self.varying(inputs)
     }
 
-    fn prune(&self, used: &[bool]) -> Option<PrunedOp> {
-        let (op, inputs, outputs) = self.restricted(used);
+    fn prune(&self, used: &[bool], effects: Effects) -> Option<PrunedOp> {
+        let (op, inputs, outputs) = self.restricted(used, effects);
         Some(PrunedOp { op: op.into(), inputs, outputs })
+    }
+
+    fn simplify(&self, inputs: &[Value], at: &mut Simplifier) -> Option<Vec<Value>> {
+        Some(self.simplified(inputs, at))
     }
 }
 

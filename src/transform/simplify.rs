@@ -1,0 +1,136 @@
+//! Simplification: the same function with less to do. It is made where a function is lowered, when
+//! nothing will ask for its derivatives any more.
+//!
+//! - What is computed twice is computed once: equal operations on equal inputs are one.
+//! - Calls, and what only derivatives tell from a call, become what they do.
+//! - What nobody uses goes, as [`prune`] has it.
+//! - Operations that own functions say by [their rule](crate::ops::Operation::simplify) what else
+//!   there is: loops have less to do at each step, for which see [`mod@super::invariant`].
+//!
+//! No number comes out otherwise: nothing is re-associated, and no operation is replaced by another
+//! one. Every step makes a loop or a function smaller, or moves an equation out of a loop, so that
+//! there is an end; a round takes time in proportion to the function.
+
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use super::Env;
+use super::prune::{Effects, prune};
+use crate::aval::Aval;
+use crate::ir::{Equation, Func, FuncBuilder, Param, Source, Value};
+use crate::ops::Op;
+
+impl Func {
+    /// The function as it is lowered: it takes and gives the same, and computes nothing twice, in
+    /// vain, or at each step of a loop where once is enough.
+    pub fn simplified(&self) -> Func {
+        let used = vec![true; self.results().len()];
+        let keep = vec![true; self.params().len()];
+        let mut func = prune(self, &used, &keep, Effects::Keep).func;
+        loop {
+            let next = prune(&rewritten(&func), &used, &keep, Effects::Keep).func;
+            if next == func {
+                return next;
+            }
+            func = next;
+        }
+    }
+}
+
+/// The function with every equation replaced by what its rule says.
+pub(crate) fn rewritten(func: &Func) -> Func {
+    let mut at = Simplifier::new();
+    let params = func.params().map(|(value, name)| at.param(func.aval(value), name));
+    let params: Vec<Param> = params.collect();
+    let inputs: Vec<Value> = params.iter().map(|param| param.value).collect();
+    let results = at.inline(func, &inputs);
+    at.finish(func.name(), params, results)
+}
+
+/// A simpler function under construction.
+pub(crate) struct Simplifier {
+    builder: FuncBuilder,
+    /// The positions of the equations there are, by the hash of what they do.
+    found: HashMap<u64, Vec<usize>>,
+    /// Where the equation that is being replaced comes from.
+    source: Source,
+}
+
+impl Simplifier {
+    pub fn new() -> Simplifier {
+        let (builder, found) = (FuncBuilder::new(), HashMap::new());
+        Simplifier { builder, found, source: Source::default() }
+    }
+
+    /// A new parameter.
+    pub fn param(&mut self, aval: &Aval, name: &str) -> Param {
+        Param { value: self.builder.param(aval.clone()), name: name.to_owned() }
+    }
+
+    /// The type of a value.
+    pub fn aval(&self, value: Value) -> &Aval {
+        self.builder.aval(value)
+    }
+
+    /// The function that was made.
+    pub fn finish(self, name: &str, params: Vec<Param>, results: Vec<Value>) -> Func {
+        self.builder.finish(name, params, results)
+    }
+
+    /// What stands for the results of `func` for these inputs.
+    pub fn inline(&mut self, func: &Func, inputs: &[Value]) -> Vec<Value> {
+        let mut env = Env::with_params(func, inputs.iter().copied());
+        let around = self.source.clone();
+        for equation in func.equations() {
+            let inputs = env.get_all(equation.inputs());
+            self.source = equation.source().clone();
+            let outputs = match equation.op.rules().simplify(&inputs, self) {
+                Some(outputs) => outputs,
+                None => self.again(func, equation, inputs),
+            };
+            env.set_all(equation.outputs(), outputs);
+        }
+        self.source = around;
+        env.get_all(func.results())
+    }
+
+    /// The outputs of `op` for these inputs.
+    pub fn record(&mut self, op: impl Into<Op>, inputs: Vec<Value>) -> Vec<Value> {
+        let op = op.into();
+        let avals: Vec<&Aval> = inputs.iter().map(|&value| self.builder.aval(value)).collect();
+        let outputs = op.rules().infer(&avals).expect("a rule makes what is well formed");
+        let source = self.source.clone();
+        self.merge(op, inputs, outputs, source)
+    }
+
+    /// The outputs of an equation of `func` for these inputs.
+    pub fn again(&mut self, func: &Func, equation: &Equation, inputs: Vec<Value>) -> Vec<Value> {
+        let avals = equation.outputs().iter().map(|&value| func.aval(value).clone()).collect();
+        self.merge(equation.op.clone(), inputs, avals, equation.source().clone())
+    }
+
+    /// The outputs of the equation that does this, which is made if there is none. All operations but
+    /// those with an effect are functions of their inputs; those of devices that compute together are
+    /// met by all of them.
+    fn merge(
+        &mut self,
+        op: Op,
+        inputs: Vec<Value>,
+        outputs: Vec<Aval>,
+        source: Source,
+    ) -> Vec<Value> {
+        if op.rules().has_effect() {
+            return self.builder.equation(op, inputs, outputs, source);
+        }
+        let mut hasher = DefaultHasher::new();
+        (&op, &inputs).hash(&mut hasher);
+        let same = self.found.entry(hasher.finish()).or_default();
+        let equations = self.builder.equations();
+        let is_same = |e: &&Equation| e.inputs == inputs && e.op == op;
+        if let Some(found) = same.iter().map(|&i| &equations[i]).find(is_same) {
+            return found.outputs.clone();
+        }
+        same.push(equations.len());
+        self.builder.equation(op, inputs, outputs, source)
+    }
+}
