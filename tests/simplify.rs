@@ -485,7 +485,7 @@ fn a_while_loop_carries_and_computes_no_more_than_it_must() {
     // The limit is carried, and passed on; its root and the step's factor are the same every time.
     check(
         "func @f(%0: f32[], %1: f32[], %2: f32[]) -> (f32[], f32[]) {
-            %3: f32[], %4: f32[] = while {condition_captures=0, body_captures=1, condition=func @condition(%0: f32[], %1: f32[]) -> (bool[]) {
+            %3: f32[], %4: f32[] = while {max_steps=none, condition_captures=0, body_captures=1, condition=func @condition(%0: f32[], %1: f32[]) -> (bool[]) {
                 %2: f32[] = sqrt %1
                 %3: bool[] = lt %0 %2
                 return %3
@@ -500,7 +500,7 @@ fn a_while_loop_carries_and_computes_no_more_than_it_must() {
             func @f(%0: f32[], %1: f32[], %2: f32[]) -> (f32[], f32[]) {
               %3: f32[] = sqrt %1
               %4: f32[] = exp %2
-              %5: f32[] = while {condition_captures=1, body_captures=1, condition=func @condition(%0: f32[], %1: f32[]) -> (bool[]) {
+              %5: f32[] = while {max_steps=none, condition_captures=1, body_captures=1, condition=func @condition(%0: f32[], %1: f32[]) -> (bool[]) {
                 %2: bool[] = lt %1 %0
                 return %2
               }, body=func @body(%0: f32[], %1: f32[]) -> (f32[]) {
@@ -518,11 +518,11 @@ fn a_while_loop_carries_and_computes_no_more_than_it_must() {
 fn a_loop_does_not_leave_a_while_loop() {
     check(
         "func @f(%0: f32[], %1: f32[]) -> (f32[]) {
-            %2: f32[] = while {condition_captures=0, body_captures=1, condition=func @condition(%0: f32[]) -> (bool[]) {
+            %2: f32[] = while {max_steps=none, condition_captures=0, body_captures=1, condition=func @condition(%0: f32[]) -> (bool[]) {
                 %1: bool[] = lt %0 %0
                 return %1
             }, body=func @body(%0: f32[], %1: f32[]) -> (f32[]) {
-                %2: f32[] = while {condition_captures=0, body_captures=0, condition=func @always(%0: f32[]) -> (bool[]) {
+                %2: f32[] = while {max_steps=none, condition_captures=0, body_captures=0, condition=func @always(%0: f32[]) -> (bool[]) {
                     %1: bool[] = eq %0 %0
                     return %1
                 }, body=func @inner(%0: f32[]) -> (f32[]) {
@@ -536,11 +536,11 @@ fn a_loop_does_not_leave_a_while_loop() {
         }",
         expect![[r#"
             func @f(%0: f32[], %1: f32[]) -> (f32[]) {
-              %2: f32[] = while {condition_captures=0, body_captures=1, condition=func @condition(%0: f32[]) -> (bool[]) {
+              %2: f32[] = while {max_steps=none, condition_captures=0, body_captures=1, condition=func @condition(%0: f32[]) -> (bool[]) {
                 %1: bool[] = lt %0 %0
                 return %1
               }, body=func @body(%0: f32[], %1: f32[]) -> (f32[]) {
-                %2: f32[] = while {condition_captures=0, body_captures=0, condition=func @always(%0: f32[]) -> (bool[]) {
+                %2: f32[] = while {max_steps=none, condition_captures=0, body_captures=0, condition=func @always(%0: f32[]) -> (bool[]) {
                   %1: bool[] = eq %0 %0
                   return %1
                 }, body=func @inner(%0: f32[]) -> (f32[]) {
