@@ -173,9 +173,11 @@ pub enum Checkpoint {
     /// What each step computes and reverse mode needs: memory as the number of steps, no work twice.
     #[default]
     None,
-    /// The carry before every so many steps, which are then computed again, those many at a time.
+    /// The carry before every so many steps, which are then computed again, those many at a time. If
+    /// the number does not divide that of the steps, the xs are copied.
     Every(usize),
-    /// The carry before every √T of T steps: memory as √T, each step computed twice.
+    /// The carry before every √T of T steps, or of a number near it that divides T: memory as √T, each
+    /// step computed twice.
     Sqrt,
 }
 
