@@ -95,7 +95,7 @@
 //! | [`prelude`] | what most programs need |
 //! | [`Tensor`] | operations, as methods under the names of `jax.numpy` and `jax.lax` |
 //! | [`jit`], [`Jit`], [`Lowered`], [`Compiled`] | compiled functions, stage by stage: trace, lower, compile, call |
-//! | [`scan`], [`while_loop`], [`fori_loop`], [`cond`], [`switch`], [`map`], [`associative_scan`] | loops and branches |
+//! | [`scan`], [`while_loop`], [`While`], [`fori_loop`], [`cond`], [`switch`], [`map`], [`associative_scan`] | loops and branches |
 //! | [`tree`] | trees of tensors, and paths of their leaves |
 //! | [`nn`] | layers, recurrent cells and [initialisers](nn::init), as in Flax NNX |
 //! | [`random`] | random numbers, as `jax.random` draws them |
@@ -162,7 +162,7 @@ pub use ops::slice::{AxisIndex, AxisRange};
 pub use ops::sort::sort;
 pub use ops::stop_gradient::stop_gradient;
 pub use ops::switch::{cond, switch};
-pub use ops::while_loop::{fori_loop, while_loop};
+pub use ops::while_loop::{While, fori_loop, while_loop};
 pub use pmap::{Pmap, pmap};
 pub use tensor::Tensor;
 pub use trace::scope::named_scope;

@@ -95,3 +95,60 @@ fn ties_share_the_cotangent() {
     let gradient = grad(|x: Tensor| x.max(keepdims(1)).sum(..))(x);
     assert_eq!(gradient.to_vec::<f32>().unwrap(), [0.0, 0.5, 0.5, 1.0, 0.0, 0.0]);
 }
+
+/// The types of all values of a function, those of its regions included, that have so many axes of
+/// that size.
+fn values_with_axis(func: &onetrace::ir::Func, size: usize) -> Vec<String> {
+    let mut found: Vec<String> = func
+        .equations()
+        .iter()
+        .flat_map(|e| e.outputs().iter().map(|&v| func.aval(v)))
+        .filter(|aval| aval.shape.contains(&size))
+        .map(ToString::to_string)
+        .collect();
+    for region in func.equations().iter().flat_map(|e| e.regions()) {
+        found.extend(values_with_axis(region, size));
+    }
+    found
+}
+
+/// What the derivative needs of each step is kept for each step, and what is the same at every step
+/// is computed once, before both loops.
+#[test]
+fn what_is_the_same_at_every_step_is_saved_once() {
+    let k = ramp_tensor(&[3], 9).named("k");
+    let loss = |(w, xs): (Tensor, Tensor)| {
+        let step = |h: Tensor, x: Tensor| {
+            let scale = w.tanh() * k.exp();
+            ((h * &scale + x * w.sum(..)).sin(), ())
+        };
+        scan(step, Tensor::ones([3], DType::F32), xs).0.sum(..)
+    };
+    let arguments = (ramp_tensor(&[3], 1), ramp_tensor(&[7, 3], 2));
+    let lowered = jit(grad(loss)).lower(&arguments).unwrap();
+    let func = lowered.simplified();
+    let names: Vec<&str> = func.equations().iter().map(|e| e.name()).collect();
+    let count = |name: &str| names.iter().filter(|n| **n == name).count();
+    assert_eq!((count("tanh"), count("exp"), count("scan")), (1, 1, 2), "{func}");
+    let text = func.to_string();
+    assert_eq!((text.matches(" tanh ").count(), text.matches(" exp ").count()), (1, 1), "{func}");
+    // The carry before each step, the cosine, and the cotangents of the xs.
+    assert_eq!(values_with_axis(func, 7), ["f32[7,3]"; 3], "{func}");
+}
+
+/// A carry and a constant that no gradient reaches leave nothing.
+#[test]
+fn what_no_gradient_reaches_is_not_kept() {
+    let loss = |x: Tensor| {
+        let step = |(h, count, noise): (Tensor, Tensor, Tensor), ()| {
+            let noise = (&noise * 1.5).sin();
+            ((&h * &x, &count + 1, noise), ())
+        };
+        let init = (Tensor::ones([3], DType::F32), Tensor::scalar(0, DType::I32), x.clone());
+        let (h, count, noise) = Scan::new().length(7).run(step, init, ()).0;
+        (h.sum(..), (count, onetrace::stop_gradient(noise)))
+    };
+    let lowered = jit(onetrace::grad_with_aux(loss)).lower(ramp_tensor(&[3], 1)).unwrap();
+    // Only h before each step.
+    assert_eq!(values_with_axis(lowered.simplified(), 7), ["f32[7,3]"], "{}", lowered.simplified());
+}

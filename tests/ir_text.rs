@@ -72,7 +72,7 @@ fn a_while_loop_prints_with_its_condition_and_body() {
     });
     expect![[r#"
         func @main(%0 "arg.0": f32[], %1 "arg.1": f32[]) -> (f32[]) {
-          %2: f32[] = while {condition_captures=1, body_captures=0, condition=func @while_condition(%0: f32[], %1 "carry": f32[]) -> (bool[]) {
+          %2: f32[] = while {max_steps=none, condition_captures=1, body_captures=0, condition=func @while_condition(%0: f32[], %1 "carry": f32[]) -> (bool[]) {
             %2: bool[] = lt %1 %0
             return %2
           }, body=func @while_body(%0 "carry": f32[]) -> (f32[]) {

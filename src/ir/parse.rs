@@ -362,6 +362,19 @@ impl Attribute for String {
     }
 }
 
+impl Attribute for Option<usize> {
+    fn print(&self, printer: &mut Printer) {
+        match self {
+            Some(number) => number.print(printer),
+            None => printer.push("none"),
+        }
+    }
+
+    fn parse(parser: &mut Parser<'_>) -> Result<Option<usize>> {
+        if parser.eat("none") { Ok(None) } else { usize::parse(parser).map(Some) }
+    }
+}
+
 impl<T: Attribute> Attribute for Vec<T> {
     fn print(&self, printer: &mut Printer) {
         printer.push("[");

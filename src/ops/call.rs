@@ -14,7 +14,9 @@ use crate::tensor::Tensor;
 use crate::trace::{self, Captures, Kind, record, scope};
 use crate::transform::batch::{Batched, batch_values};
 use crate::transform::jvp::{Dual, jvp_values};
+use crate::transform::prune::{Effects, PrunedOp, prune};
 use crate::transform::simplify::Simplifier;
+use crate::transform::split::{Save, SplitOp, split_call};
 use crate::transform::transpose::{Input, transpose_values};
 use crate::transform::varying::varying;
 use crate::tree::{self, Tree};
@@ -60,6 +62,17 @@ impl Operation for Call {
 
     fn varies(&self, inputs: &[bool], _: usize) -> Result<Vec<bool>> {
         varying(&self.function, inputs)
+    }
+
+    fn split(&self, unknown: &[bool]) -> Result<Option<SplitOp>> {
+        let call = |function| Call { function }.into();
+        split_call(Save::Everything, &self.function, unknown, call, call).map(Some)
+    }
+
+    fn prune(&self, used: &[bool], effects: Effects) -> Option<PrunedOp> {
+        let pruned = prune(&self.function, used, &[], effects);
+        let op = Call { function: pruned.func };
+        Some(PrunedOp { op: op.into(), inputs: pruned.params, outputs: used.to_vec() })
     }
 
     fn simplify(&self, inputs: &[Value], at: &mut Simplifier) -> Option<Vec<Value>> {

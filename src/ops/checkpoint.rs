@@ -14,13 +14,13 @@ use crate::lower::{Lowering, untuple};
 use crate::tensor::Tensor;
 use crate::trace::{Kind, scope};
 use crate::transform::batch::{Batched, batch};
+use crate::transform::build;
 use crate::transform::jvp::{Dual, jvp, or_zeros};
 use crate::transform::prune::{Effects, PrunedOp, prune};
 use crate::transform::simplify::{Simplifier, rewritten};
-use crate::transform::split::{From, Save, SplitOp, split_saving};
+use crate::transform::split::{Save, SplitOp, split_call};
 use crate::transform::transpose::{Input, transpose_values};
 use crate::transform::varying::varying;
-use crate::transform::{build, count, positions};
 use crate::tree::{self, Tree};
 use crate::xla_ext;
 
@@ -125,39 +125,9 @@ impl Operation for CheckpointOp {
     }
 
     fn split(&self, unknown: &[bool]) -> Result<Option<SplitOp>> {
-        let results = vec![false; self.function.results().len()];
-        let parts = split_saving(self.save, &self.function, unknown, &results)?;
-        let known_inputs: Vec<bool> = unknown.iter().map(|unknown| !unknown).collect();
-        let known_outputs: Vec<bool> = parts.unknown_results.iter().map(|u| !u).collect();
-        let first = count(&known_outputs);
-
-        // A residual that is an argument is there already.
-        let given = positions(&known_inputs);
-        let params: Vec<_> = parts.known.params().map(|(value, _)| value).collect();
-        let (mut kept, mut residuals, mut unknown_inputs) =
-            ((0..first).collect::<Vec<_>>(), Vec::new(), Vec::new());
-        for (j, &value) in parts.known.results().iter().enumerate().skip(first) {
-            match params.iter().position(|&param| param == value) {
-                Some(i) => unknown_inputs.push(From::Input(given[i])),
-                None => {
-                    unknown_inputs.push(From::Residual(residuals.len()));
-                    residuals.push(parts.known.aval(value).clone());
-                    kept.push(j);
-                }
-            }
-        }
-        unknown_inputs.extend(positions(unknown).into_iter().map(From::Input));
-        let order: Vec<usize> = (0..params.len()).collect();
-        let known = parts.known.reordered(&order, &kept);
-        Ok(Some(SplitOp {
-            known: CheckpointOp { function: known, ..*self }.into(),
-            known_inputs,
-            known_outputs,
-            residuals,
-            unknown: CheckpointOp { function: parts.unknown, again: true, ..*self }.into(),
-            unknown_inputs,
-            unknown_outputs: parts.unknown_results,
-        }))
+        let known = |function| CheckpointOp { function, ..*self }.into();
+        let unknown_op = |function| CheckpointOp { function, again: true, ..*self }.into();
+        split_call(self.save, &self.function, unknown, known, unknown_op).map(Some)
     }
 
     fn prune(&self, used: &[bool], effects: Effects) -> Option<PrunedOp> {
@@ -203,9 +173,11 @@ pub enum Checkpoint {
     /// What each step computes and reverse mode needs: memory as the number of steps, no work twice.
     #[default]
     None,
-    /// The carry before every so many steps, which are then computed again, those many at a time.
+    /// The carry before every so many steps, which are then computed again, those many at a time. If
+    /// the number does not divide that of the steps, the xs are copied.
     Every(usize),
-    /// The carry before every √T of T steps: memory as √T, each step computed twice.
+    /// The carry before every √T of T steps, or of a number near it that divides T: memory as √T, each
+    /// step computed twice.
     Sqrt,
 }
 

@@ -5,9 +5,9 @@
 //! is in both parts where it is needed, so that constants are not residuals; and so is what is the
 //! same at each step of a loop, and what is not to be [saved](Save).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
-use super::{Env, flagged};
+use super::{Env, count, flagged, positions};
 use crate::aval::Aval;
 use crate::error::Result;
 use crate::ir::{Equation, Func, FuncBuilder, Param, Value};
@@ -23,6 +23,17 @@ pub(crate) struct Split {
     pub unknown_results: Vec<bool>,
     /// The number of residuals.
     pub residuals: usize,
+}
+
+impl Split {
+    /// For each residual the position of the known parameter that it is, if it is one.
+    pub fn residual_params(&self) -> Vec<Option<usize>> {
+        let params: HashMap<Value, usize> =
+            self.known.params().enumerate().map(|(i, (value, _))| (value, i)).collect();
+        let results = self.known.results();
+        let residuals = &results[results.len() - self.residuals..];
+        residuals.iter().map(|value| params.get(value).copied()).collect()
+    }
 }
 
 /// An operation in two parts.
@@ -95,6 +106,45 @@ pub(crate) fn split_saving(
     instantiate: &[bool],
 ) -> Result<Split> {
     split_with(save, 0, func, unknown, instantiate)
+}
+
+/// Splits an operation that calls `function`. `known` and `unknown` make the operations that call its
+/// two parts. A residual that is an argument is there already.
+pub(crate) fn split_call(
+    save: Save,
+    function: &Func,
+    unknown: &[bool],
+    known_op: impl FnOnce(Func) -> Op,
+    unknown_op: impl FnOnce(Func) -> Op,
+) -> Result<SplitOp> {
+    let results = vec![false; function.results().len()];
+    let parts = split_saving(save, function, unknown, &results)?;
+    let known_inputs: Vec<bool> = unknown.iter().map(|unknown| !unknown).collect();
+    let known_outputs: Vec<bool> = parts.unknown_results.iter().map(|u| !u).collect();
+    let first = count(&known_outputs);
+    let given = positions(&known_inputs);
+    let (mut kept, mut residuals, mut unknown_inputs) =
+        ((0..first).collect::<Vec<_>>(), Vec::new(), Vec::new());
+    for (j, param) in parts.residual_params().into_iter().enumerate() {
+        match param {
+            Some(i) => unknown_inputs.push(From::Input(given[i])),
+            None => {
+                unknown_inputs.push(From::Residual(residuals.len()));
+                residuals.push(parts.known.aval(parts.known.results()[first + j]).clone());
+                kept.push(first + j);
+            }
+        }
+    }
+    unknown_inputs.extend(positions(unknown).into_iter().map(From::Input));
+    Ok(SplitOp {
+        known: known_op(parts.known.with_results(&kept)),
+        known_inputs,
+        known_outputs,
+        residuals,
+        unknown: unknown_op(parts.unknown),
+        unknown_inputs,
+        unknown_outputs: parts.unknown_results,
+    })
 }
 
 fn split_with(

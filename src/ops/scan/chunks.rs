@@ -23,9 +23,19 @@ impl Checkpoint {
             ))),
             // A chunk of more steps than there are is one of all steps.
             Checkpoint::Every(steps) => Ok(Some(steps.min(length.max(1)))),
-            Checkpoint::Sqrt => Ok(Some(length.isqrt().max(1))),
+            Checkpoint::Sqrt => Ok(Some(near_root(length))),
         }
     }
+}
+
+/// A number of steps near √length, which divides the length if there is one: then no step is left
+/// over, and the xs need not be copied to be cut.
+fn near_root(length: usize) -> usize {
+    /// So many numbers are tried at most: a length may be anything.
+    const TRIED: usize = 4096;
+    let root = length.isqrt().max(1);
+    let smallest = (root / 2).max(root.saturating_sub(TRIED)).max(1);
+    (smallest..=root).rev().find(|steps| length.is_multiple_of(*steps)).unwrap_or(root)
 }
 
 impl ScanOp {
@@ -40,7 +50,7 @@ impl ScanOp {
         };
 
         let head = |carry: &[Tensor]| -> Result<Vec<Tensor>> {
-            let xs = part(0, whole);
+            let xs = if whole == self.length { xs.to_vec() } else { part(0, whole) };
             let xs: Vec<Tensor> = xs.iter().map(|x| folded(x, 1, &[chunks, steps])).collect();
             let op = ScanOp { length: chunks, unroll: 1, body: self.chunk(steps)?, ..*self };
             let inputs = [constants, carry, &xs].concat();

@@ -50,8 +50,8 @@ impl ScanOp {
     }
 }
 
-/// The dtype of a counter: the smallest that counts to the end.
-fn counter_dtype(length: usize) -> DType {
+/// The dtype of a counter of steps: the smallest that counts to the end.
+pub(super) fn counter_dtype(length: usize) -> DType {
     if i32::try_from(length).is_ok() { DType::I32 } else { DType::I64 }
 }
 

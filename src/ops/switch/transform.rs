@@ -104,28 +104,41 @@ impl SwitchOp {
         let parts = parts?;
         let known_outputs: Vec<bool> = unknown_outputs.iter().map(|unknown| !unknown).collect();
         let results = count(&known_outputs);
-        let left = |part: &Split| part.known.result_avals().split_off(results);
-        let residuals: Vec<Aval> = parts.iter().flat_map(left).collect();
+        // A residual that is an input is there already.
+        let given: Vec<Vec<Option<usize>>> = parts.iter().map(Split::residual_params).collect();
+        let left = |(part, given): (&Split, &Vec<Option<usize>>)| -> Vec<Aval> {
+            let avals = part.known.result_avals().split_off(results).into_iter().zip(given);
+            avals.filter(|(_, given)| given.is_none()).map(|(aval, _)| aval).collect()
+        };
+        let residuals: Vec<Aval> = parts.iter().zip(&given).flat_map(left).collect();
 
         let known: Vec<bool> = unknown.iter().map(|unknown| !unknown).collect();
         let mut known_op = SwitchOp { captures: Vec::new(), branches: Vec::new() };
         let mut unknown_op = SwitchOp { captures: Vec::new(), branches: Vec::new() };
         let (mut first, mut unknown_inputs) = (0, vec![From::Input(0)]);
         let inputs = self.of_branches(&(0..unknown.len()).collect::<Vec<_>>());
-        for (i, part) in parts.into_iter().enumerate() {
-            let own = first..first + part.residuals;
+        for (i, (part, given)) in parts.into_iter().zip(given).enumerate() {
+            let own = first..first + given.iter().filter(|given| given.is_none()).count();
             first = own.end;
             let captures = self.captures[i];
+            let known_inputs: Vec<usize> =
+                inputs[i].iter().copied().filter(|&input| known[input]).collect();
+            let mut fresh = own.clone();
+            let from = |given: &Option<usize>| match given {
+                Some(param) => Some(From::Input(known_inputs[*param])),
+                None => fresh.next().map(From::Residual),
+            };
+            unknown_inputs.extend(given.iter().filter_map(from));
             known_op.captures.push(captures - count(&flags[i][..captures]));
             unknown_op.captures.push(part.residuals + count(&flags[i][..captures]));
-            unknown_inputs.extend(own.clone().map(From::Residual));
             let captured = flagged(&inputs[i][..captures], &flags[i][..captures]);
             unknown_inputs.extend(captured.into_iter().map(From::Input));
 
             let params = part.known.param_avals().into_iter().cloned().collect();
             known_op.branches.push(build(part.known.name(), params, |tensors| {
                 let mut values = inline(&part.known, &tensors);
-                let mut left = values.split_off(results).into_iter();
+                let left = values.split_off(results).into_iter().zip(&given);
+                let mut left = left.filter(|(_, given)| given.is_none()).map(|(tensor, _)| tensor);
                 values.extend(residuals.iter().enumerate().map(|(j, aval)| {
                     or_zeros(if own.contains(&j) { left.next() } else { None }, aval)
                 }));

@@ -1,5 +1,6 @@
 //! Loops whose number of steps is not known when they are traced.
 
+mod bounded;
 mod simplify;
 mod transform;
 
@@ -8,13 +9,13 @@ use xla::XlaOp;
 use super::Operation;
 use super::binary::Operand;
 use super::control::{Pure, check_carry, next_carry, prefixed, record_tree, retyped, trace_region};
-use super::scan::Scan;
+use super::scan::{Scan, counter_dtype};
 use crate::aval::{Aval, DType};
 use crate::error::{Error, Result};
 use crate::ir::{Func, Value};
 use crate::lower::{Lowering, untuple};
 use crate::tensor::{Repr, Tensor};
-use crate::trace::{Kind, poison};
+use crate::trace::{Kind, poison, scope};
 use crate::transform::batch::Batched;
 use crate::transform::jvp::Dual;
 use crate::transform::prune::{Effects, PrunedOp};
@@ -27,7 +28,11 @@ operation! {
     /// Runs `body` on the carry as long as `condition` says true of it. The inputs are what the
     /// condition captured, what the body captured, and the first carry; the outputs are the last
     /// carry.
+    ///
+    /// With `max_steps`, the condition is false after so many steps at the latest: it counts them.
+    /// That is what reverse mode needs to know.
     struct WhileOp = "while" {
+        max_steps: Option<usize>,
         condition_captures: usize,
         body_captures: usize,
         condition: Func,
@@ -92,8 +97,8 @@ impl Operation for WhileOp {
     fn transpose(&self, _: &[Option<Tensor>], _: &[Input]) -> Result<Vec<Option<Tensor>>> {
         Err(Error::argument(
             "while_loop: its number of steps is not known when it is traced, so there is no reverse \
-             mode through it: use `scan`, or `fori_loop` with bounds that are numbers of the host, \
-             or forward mode (`jvp`)",
+             mode through it: state a bound with `While::new().max_steps(n)`, or use `scan`, or \
+             `fori_loop` with bounds that are numbers of the host, or forward mode (`jvp`)",
         ))
     }
 
@@ -126,7 +131,8 @@ impl Operation for WhileOp {
 /// Runs `body` on a carry as long as `condition` is true of it; `jax.lax.while_loop`.
 ///
 /// The carry is any [tree](crate::tree); `condition` returns one `bool`, shape `[]`; `body` returns
-/// a carry of the same type. Both are traced once. A mistake comes out where the result does.
+/// a carry of the same type. Both are traced once. A mistake comes out where the result does. For
+/// reverse mode the number of steps must have a bound, which [`While`] states.
 ///
 /// # Examples
 /// ```
@@ -142,39 +148,16 @@ pub fn while_loop<C: Tree>(
     body: impl FnOnce(C) -> C + Pure,
     init: C,
 ) -> C {
-    let call = ("while_loop", std::panic::Location::caller());
-    let params = prefixed("carry", &init);
-    let kind = Kind::LoopBody;
-    let test = trace_region(call, "while_condition", kind, params.clone(), &init, condition);
-    let step = trace_region(call, "while_body", kind, params, &init, body);
-    let prepared = tree::check(&init).and(test.result).and_then(|(condition, test_captures)| {
-        let (body, captures) = step.result?;
-        let wanted = Aval::scalar(DType::Bool);
-        if *test.output.aval() != wanted {
-            return Err(Error::shape(format!(
-                "while_loop: the condition must return {wanted}, but it returns {}: reduce it with \
-                 `all` or `any`, or compare",
-                test.output.aval(),
-            )));
-        }
-        check_carry("while_loop", "the body", &init, &step.output)?;
-        let op = WhileOp {
-            condition_captures: test_captures.len(),
-            body_captures: captures.len(),
-            condition,
-            body,
-        };
-        Ok((op.into(), [test_captures, captures, tree::leaves(&init)].concat()))
-    });
-    record_tree(prepared, &init)
+    While::new().run(condition, body, init)
 }
 
 /// Runs `body` for each integer from `lower` up to, but not with, `upper`; `jax.lax.fori_loop`.
 ///
 /// `body` takes the integer, an `i32` of shape `[]`, and the carry, and returns the next carry. The
 /// bounds are integers of the host, or `i32` tensors of shape `[]`. With bounds that are known when
-/// it is traced the loop is a [`scan`](crate::scan), else a [`while_loop`]. A mistake comes out where
-/// the result does.
+/// it is traced the loop is a [`scan`](crate::scan), else a [`while_loop`], and for reverse mode
+/// [`While::fori_loop`] says how many steps there are at most. A mistake comes out where the result
+/// does.
 ///
 /// # Examples
 /// ```
@@ -190,33 +173,130 @@ pub fn fori_loop<C: Tree>(
     body: impl FnOnce(Tensor, C) -> C + Pure,
     init: C,
 ) -> C {
-    let location = std::panic::Location::caller();
-    let index = Tensor::scalar(0, DType::I32);
-    let (lower, upper) = (lower.into_tensor(&index), upper.into_tensor(&index));
-    for (name, bound) in [("lower", &lower), ("upper", &upper)] {
-        if bound.aval() != index.aval() || bound.check().is_err() {
-            let (wanted, given) = (index.aval(), bound.aval());
-            let message = format!("fori_loop: {name} must be {wanted}, but it is {given}");
-            let bad = poison(Error::argument(message), &[bound]);
-            return tree::map(&init, |leaf| retyped(&bad, leaf.aval().clone()));
+    While::new().fori_loop(lower, upper, body, init)
+}
+
+/// A [`while_loop`] of which more is said: how many steps it makes at most.
+///
+/// # Examples
+/// ```
+/// use onetrace::prelude::*;
+/// use onetrace::While;
+/// // The square root by Newton's method, which stops when it is near enough, and its derivative.
+/// let root = |x: Tensor| {
+///     let far = |y: Tensor| (y.square() - &x).abs().gt(1e-6);
+///     While::new().max_steps(50).run(far, |y| (&y + &x / &y) * 0.5, x.clone())
+/// };
+/// let slope = grad(root)(Tensor::scalar(4.0, DType::F64)).item::<f64>()?;
+/// assert!((slope - 0.25).abs() < 1e-6);
+/// # Ok::<(), onetrace::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+#[must_use = "a loop does nothing until it is run"]
+pub struct While {
+    max_steps: Option<usize>,
+}
+
+impl While {
+    /// A loop without a bound.
+    pub fn new() -> While {
+        While { max_steps: None }
+    }
+
+    /// The number of steps after which the loop stops even if its condition is still true. It then has
+    /// a reverse mode, whose work follows the steps that are made, and whose memory is √n for a bound
+    /// of n: √n chunks of √n steps, of which those that are needed are computed twice. A loop over a
+    /// batch, which [`vmap`](crate::vmap) makes of a gradient, goes through all n steps.
+    pub fn max_steps(mut self, steps: usize) -> While {
+        self.max_steps = Some(steps);
+        self
+    }
+
+    /// Runs `body` on a carry as long as `condition` is true of it; see [`while_loop`].
+    #[track_caller]
+    pub fn run<C: Tree>(
+        self,
+        condition: impl FnOnce(C) -> Tensor + Pure,
+        body: impl FnOnce(C) -> C + Pure,
+        init: C,
+    ) -> C {
+        let location = std::panic::Location::caller();
+        let call = ("while_loop", location);
+        let params = prefixed("carry", &init);
+        let kind = Kind::LoopBody;
+        let test = trace_region(call, "while_condition", kind, params.clone(), &init, condition);
+        let step = trace_region(call, "while_body", kind, params, &init, body);
+        let prepared = tree::check(&init).and(test.result).and_then(|(condition, test_captures)| {
+            let (body, captures) = step.result?;
+            let wanted = Aval::scalar(DType::Bool);
+            if *test.output.aval() != wanted {
+                return Err(Error::shape(format!(
+                    "while_loop: the condition must return {wanted}, but it returns {}: reduce it \
+                     with `all` or `any`, or compare",
+                    test.output.aval(),
+                )));
+            }
+            check_carry("while_loop", "the body", &init, &step.output)?;
+            let op = WhileOp {
+                max_steps: None,
+                condition_captures: test_captures.len(),
+                body_captures: captures.len(),
+                condition,
+                body,
+            };
+            Ok((op, [test_captures, captures].concat()))
+        });
+        let leaves = tree::leaves(&init);
+        let Some(steps) = self.max_steps else {
+            let prepared = prepared.map(|(op, captures)| (op.into(), [captures, leaves].concat()));
+            return record_tree(prepared, &init);
+        };
+        let count = Tensor::scalar(0, counter_dtype(steps));
+        let prepared = prepared.and_then(|(op, captures)| {
+            let op = scope::at(location, || op.counted(steps))?;
+            Ok((op.into(), [captures, vec![count.clone()], leaves].concat()))
+        });
+        record_tree(prepared, &(count, init)).1
+    }
+
+    /// Runs `body` for each integer from `lower` up to, but not with, `upper`; see [`fori_loop`].
+    #[track_caller]
+    pub fn fori_loop<C: Tree>(
+        self,
+        lower: impl Operand,
+        upper: impl Operand,
+        body: impl FnOnce(Tensor, C) -> C + Pure,
+        init: C,
+    ) -> C {
+        let location = std::panic::Location::caller();
+        let index = Tensor::scalar(0, DType::I32);
+        let (lower, upper) = (lower.into_tensor(&index), upper.into_tensor(&index));
+        for (name, bound) in [("lower", &lower), ("upper", &upper)] {
+            if bound.aval() != index.aval() || bound.check().is_err() {
+                let (wanted, given) = (index.aval(), bound.aval());
+                let message = format!("fori_loop: {name} must be {wanted}, but it is {given}");
+                let bad = poison(Error::argument(message), &[bound]);
+                return tree::map(&init, |leaf| retyped(&bad, leaf.aval().clone()));
+            }
         }
+        // The carry is checked here, for the loop below would speak of one with the integer in it.
+        let step = |i: Tensor, carry: C| {
+            let next = body(i, carry.clone());
+            next_carry(("fori_loop", location), &carry, next)
+        };
+        let known = |bound: &Tensor| match &bound.0 {
+            Repr::Concrete(_) => bound.item::<i32>().ok(),
+            _ => None,
+        };
+        if let (Some(first), Some(end)) = (known(&lower), known(&upper)) {
+            let length = (i64::from(end) - i64::from(first)).max(0) as usize;
+            let length = length.min(self.max_steps.unwrap_or(usize::MAX));
+            let step = |(i, carry): (Tensor, C), ()| ((&i + 1, step(i, carry)), ());
+            let scan = Scan::on_behalf_of("fori_loop").length(length);
+            return scan.run(step, (lower, init), ()).0.1;
+        }
+        let test = |(i, end, _): (Tensor, Tensor, C)| i.lt(end);
+        let step = |(i, end, carry): (Tensor, Tensor, C)| (&i + 1, end, step(i, carry));
+        self.run(test, step, (lower, upper, init)).2
     }
-    // The carry is checked here, for the loop below would speak of one with the integer in it.
-    let step = |i: Tensor, carry: C| {
-        let next = body(i, carry.clone());
-        next_carry(("fori_loop", location), &carry, next)
-    };
-    let known = |bound: &Tensor| match &bound.0 {
-        Repr::Concrete(_) => bound.item::<i32>().ok(),
-        _ => None,
-    };
-    if let (Some(first), Some(end)) = (known(&lower), known(&upper)) {
-        let length = (i64::from(end) - i64::from(first)).max(0) as usize;
-        let step = |(i, carry): (Tensor, C), ()| ((&i + 1, step(i, carry)), ());
-        let scan = Scan::on_behalf_of("fori_loop").length(length);
-        return scan.run(step, (lower, init), ()).0.1;
-    }
-    let test = |(i, end, _): (Tensor, Tensor, C)| i.lt(end);
-    let step = |(i, end, carry): (Tensor, Tensor, C)| (&i + 1, end, step(i, carry));
-    while_loop(test, step, (lower, upper, init)).2
 }

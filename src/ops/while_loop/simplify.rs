@@ -40,6 +40,7 @@ impl WhileOp {
         let (condition_captures, captures) = (condition.constants(), body.constants());
         let init: Vec<Value> = carry.iter().map(|&i| init[i]).collect();
         let op = WhileOp {
+            max_steps: self.max_steps,
             condition_captures: condition_captures.len(),
             body_captures: captures.len(),
             condition: condition.func,

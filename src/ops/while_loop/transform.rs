@@ -4,13 +4,15 @@ use super::WhileOp;
 use crate::aval::Aval;
 use crate::error::Result;
 use crate::ir::Func;
+use crate::ops::call::Call;
+use crate::ops::stop_gradient::stop_gradient;
 use crate::ops::{collective, rules};
 use crate::tensor::Tensor;
 use crate::trace::record;
 use crate::transform::batch::{Batched, batch};
 use crate::transform::jvp::{Dual, jvp, or_zeros};
 use crate::transform::prune::{Effects, prune, prune_loop};
-use crate::transform::split::{From, SplitOp, split};
+use crate::transform::split::{From, Save, SplitOp, split, split_call};
 use crate::transform::varying::varying;
 use crate::transform::{build, count, fixpoint, flagged, inline, join, positions};
 
@@ -44,6 +46,7 @@ impl WhileOp {
         let order = [0..m, values..values + dm, m..values, values + dm..values + dm + dn];
         let results: Vec<usize> = (0..n + dn).collect();
         let op = WhileOp {
+            max_steps: self.max_steps,
             condition_captures: self.condition_captures,
             body_captures: m + dm,
             condition: with_ignored(&self.condition, &along)?,
@@ -57,7 +60,8 @@ impl WhileOp {
     }
 
     /// The loop of what is known, if that is enough to tell how long it goes on, and the whole loop
-    /// again for the rest: there is no place where each step could leave something.
+    /// again for the rest: there is no place where each step could leave something. With a bound on
+    /// its steps, there is.
     pub fn partial(&self, unknown: &[bool]) -> Result<Option<SplitOp>> {
         let (condition_captures, captures, carry) = self.of_inputs(unknown);
         let ((), flags) = fixpoint(carry.to_vec(), |carry| {
@@ -68,6 +72,11 @@ impl WhileOp {
         let unseen = [condition_captures, &flags].concat();
         if seen.iter().zip(unseen).any(|(seen, unknown)| *seen && unknown) {
             return Ok(None);
+        }
+        if let Some(max_steps) = self.max_steps {
+            let function = self.in_chunks(max_steps, &flags)?;
+            let call = |function| Call { function }.into();
+            return split_call(Save::Everything, &function, unknown, call, call).map(Some);
         }
         let known: Vec<bool> = flags.iter().map(|unknown| !unknown).collect();
         let (op, known_inputs, known_outputs) = self.restricted(&known, Effects::Keep);
@@ -101,6 +110,7 @@ impl WhileOp {
         let body_captures = &body.params[..self.body_captures];
         let inputs = [condition_captures, body_captures, &stay].concat();
         let op = WhileOp {
+            max_steps: self.max_steps,
             condition_captures: count(condition_captures),
             body_captures: count(body_captures),
             condition: condition.func,
@@ -136,7 +146,7 @@ impl WhileOp {
         let inputs: Vec<Tensor>;
         let op = if condition.results[0] {
             inputs = [&condition_captures[..], &condition_captures, &captures, &carry].concat();
-            until_all_are_done(&condition.func, &body.func, condition_captures.len())?
+            self.until_all_are_done(&condition.func, &body.func)?
         } else {
             inputs = [condition_captures, captures, carry].concat();
             WhileOp { condition: condition.func, body: body.func, ..*self }
@@ -144,6 +154,47 @@ impl WhileOp {
         let outputs = record(op, &inputs, flags.len()).into_iter();
         let batched = |(tensor, own): (Tensor, bool)| Batched { tensor, axis: own.then_some(0) };
         Ok(outputs.zip(flags).map(batched).collect())
+    }
+
+    /// A loop over batches, each member of which has its own condition: it goes on until all are done,
+    /// and those that are done stay as they are. The first captures of the body are those of the
+    /// condition.
+    fn until_all_are_done(&self, condition: &Func, body: &Func) -> Result<WhileOp> {
+        let params =
+            |func: &Func| -> Vec<Aval> { func.param_avals().into_iter().cloned().collect() };
+        let any = build(condition.name(), params(condition), |tensors| {
+            Ok(vec![inline(condition, &tensors)[0].any(..)])
+        })?;
+        let both = [params(condition)[..self.condition_captures].to_vec(), params(body)].concat();
+        let step = build(body.name(), both, |tensors| {
+            let (first, rest) = tensors.split_at(self.condition_captures);
+            let (captures, before) = rest.split_at(self.body_captures);
+            let goes_on = inline(condition, &[first, before].concat()).swap_remove(0);
+            // Reverse mode multiplies derivatives of members that are done by zero: these are taken
+            // where they are sure to be defined, at the carry of a member that goes on.
+            let safe = match self.max_steps.is_some() && goes_on.shape() != [0] {
+                true => {
+                    let member = goes_on.argmax(0);
+                    let safe = |old: &Tensor| {
+                        let one = old.dynamic_index_in_dim(&member, 0, true);
+                        let other = stop_gradient(one).broadcast_to(old.shape());
+                        rules::select_members(&goes_on, old, &other)
+                    };
+                    before.iter().map(safe).collect()
+                }
+                false => before.to_vec(),
+            };
+            let after = inline(body, &[captures, &safe].concat());
+            let chosen = after.iter().zip(before);
+            let chosen = chosen.map(|(new, old)| rules::select_members(&goes_on, new, old));
+            Ok(chosen.collect())
+        })?;
+        Ok(WhileOp {
+            body_captures: self.condition_captures + self.body_captures,
+            condition: any,
+            body: step,
+            ..*self
+        })
     }
 
     /// Devices that make a different number of steps have different results, and those that come to
@@ -162,34 +213,6 @@ impl WhileOp {
             false => Ok(flags),
         }
     }
-}
-
-/// A loop over batches, each member of which has its own condition: it goes on until all are done,
-/// and those that are done stay as they are. The first captures of the body are those of the
-/// condition.
-fn until_all_are_done(condition: &Func, body: &Func, condition_captures: usize) -> Result<WhileOp> {
-    let params = |func: &Func| -> Vec<Aval> { func.param_avals().into_iter().cloned().collect() };
-    let any = build(condition.name(), params(condition), |tensors| {
-        Ok(vec![inline(condition, &tensors)[0].any(..)])
-    })?;
-    let carry = body.results().len();
-    let captures = body.params().len() - carry;
-    let both = [params(condition)[..condition_captures].to_vec(), params(body)].concat();
-    let step = build(body.name(), both, |tensors| {
-        let (first, rest) = tensors.split_at(condition_captures);
-        let before = &rest[captures..];
-        let goes_on = inline(condition, &[first, before].concat()).swap_remove(0);
-        let after = inline(body, rest);
-        let chosen = after.iter().zip(before);
-        let chosen = chosen.map(|(new, old)| rules::select_members(&goes_on, new, old));
-        Ok(chosen.collect())
-    })?;
-    Ok(WhileOp {
-        condition_captures,
-        body_captures: condition_captures + captures,
-        condition: any,
-        body: step,
-    })
 }
 
 /// The function with further parameters, which have the types of `ignored`.
