@@ -136,7 +136,7 @@ mod vmap;
 mod xla_ext;
 
 pub use autodiff::{
-    grad, grad_with_aux, hessian, hvp, jacfwd, jacrev, jvp, value_and_grad,
+    grad, grad_with_aux, hessian, hvp, jacfwd, jacrev, jvp, linearize, value_and_grad,
     value_and_grad_with_aux, vjp,
 };
 pub use aval::{Aval, DType, Shape};
