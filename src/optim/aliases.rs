@@ -113,35 +113,30 @@ macro_rules! arguments_of_the_first {
     )*};
 }
 
+macro_rules! arguments_of_adam {
+    ($($optimizer:ident)+) => {$(
+        arguments_of_the_first! {
+            $optimizer: ScaleByAdam {
+                /// The decay of the average of gradients; 0.9 if not given.
+                b1: f64,
+                /// The decay of the average of squared gradients; 0.999 if not given.
+                b2: f64,
+                /// What is added to the root in the denominator; 1e-8 if not given.
+                eps: f64,
+                /// What is added under the root in the denominator; 0 if not given.
+                eps_root: f64,
+                /// The dtype of the average of gradients; that of the parameters if not given.
+                mu_dtype: DType,
+                /// Whether momentum is Nesterov's.
+                nesterov: bool
+            }
+        }
+    )+};
+}
+
+arguments_of_adam! { Adam AdamW }
+
 arguments_of_the_first! {
-    Adam: ScaleByAdam {
-        /// The decay of the average of gradients; 0.9 if not given.
-        b1: f64,
-        /// The decay of the average of squared gradients; 0.999 if not given.
-        b2: f64,
-        /// What is added to the root in the denominator; 1e-8 if not given.
-        eps: f64,
-        /// What is added under the root in the denominator; 0 if not given.
-        eps_root: f64,
-        /// The dtype of the average of gradients; that of the parameters if not given.
-        mu_dtype: DType,
-        /// Whether momentum is Nesterov's.
-        nesterov: bool
-    }
-    AdamW: ScaleByAdam {
-        /// The decay of the average of gradients; 0.9 if not given.
-        b1: f64,
-        /// The decay of the average of squared gradients; 0.999 if not given.
-        b2: f64,
-        /// What is added to the root in the denominator; 1e-8 if not given.
-        eps: f64,
-        /// What is added under the root in the denominator; 0 if not given.
-        eps_root: f64,
-        /// The dtype of the average of gradients; that of the parameters if not given.
-        mu_dtype: DType,
-        /// Whether momentum is Nesterov's.
-        nesterov: bool
-    }
     RmsProp: ScaleByRms {
         /// The decay of the averages; 0.9 if not given.
         decay: f64,

@@ -60,8 +60,9 @@ pub use clip::{Clip, ClipByGlobalNorm, clip, clip_by_global_norm, global_norm};
 pub use scale::{CountState, ScaleByLearningRate, scale_by_learning_rate};
 pub use schedule::{
     CosineDecay, ExponentialDecay, FromFn, Joined, Piecewise, Polynomial, Schedule,
-    cosine_decay_schedule, exponential_decay, from_fn, join_schedules, linear_schedule,
-    piecewise_constant_schedule, polynomial_schedule, warmup_cosine_decay_schedule,
+    WarmupCosineDecay, cosine_decay_schedule, exponential_decay, from_fn, join_schedules,
+    linear_schedule, piecewise_constant_schedule, polynomial_schedule,
+    warmup_cosine_decay_schedule,
 };
 pub use trace::{Trace, TraceState, trace};
 pub use weight_decay::{AddDecayedWeights, add_decayed_weights};

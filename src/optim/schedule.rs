@@ -240,18 +240,56 @@ impl Schedule for CosineDecay {
 }
 
 /// In a line from `init_value` to `peak_value` over `warmup_steps`, and from there as
-/// [`cosine_decay_schedule`] to 0, which it reaches at `decay_steps`, the warm-up included;
-/// `optax.warmup_cosine_decay_schedule`. For another value at the end, join the two schedules.
+/// [`cosine_decay_schedule`] until `decay_steps`, the warm-up included;
+/// `optax.warmup_cosine_decay_schedule`.
 #[track_caller]
 pub fn warmup_cosine_decay_schedule(
     init_value: f64,
     peak_value: f64,
     warmup_steps: usize,
     decay_steps: usize,
-) -> Joined {
-    // Too few steps are reported by the second schedule, which has none then.
+) -> WarmupCosineDecay {
+    let warmup = linear_schedule(init_value, peak_value, warmup_steps);
+    // Too few steps are reported by the second schedule, which then has none.
     let decay = cosine_decay_schedule(peak_value, decay_steps.saturating_sub(warmup_steps));
-    join_schedules(linear_schedule(init_value, peak_value, warmup_steps)).then(warmup_steps, decay)
+    WarmupCosineDecay { warmup, decay }
+}
+
+/// See [`warmup_cosine_decay_schedule`].
+#[derive(Clone, Debug)]
+pub struct WarmupCosineDecay {
+    warmup: Polynomial,
+    decay: CosineDecay,
+}
+
+impl WarmupCosineDecay {
+    /// The value at the end; 0 if not given.
+    pub fn end_value(mut self, end_value: f64) -> WarmupCosineDecay {
+        let peak = self.decay.init_value;
+        self.decay.alpha = if peak == 0.0 { 0.0 } else { end_value / peak };
+        self
+    }
+
+    /// The power that the cosine is taken to; 1 if not given.
+    pub fn exponent(mut self, exponent: f64) -> WarmupCosineDecay {
+        self.decay.exponent = exponent;
+        self
+    }
+
+    fn joined(&self) -> Joined {
+        let boundary = self.warmup.transition_steps;
+        join_schedules(self.warmup.clone()).then(boundary, self.decay.clone())
+    }
+}
+
+impl Schedule for WarmupCosineDecay {
+    fn at(&self, count: &Tensor, dtype: DType) -> Tensor {
+        self.joined().at(count, dtype)
+    }
+
+    fn check(&self, name: &str) -> Result<()> {
+        self.joined().check(name)
+    }
 }
 
 /// `init_value * decay_rate^((t - transition_begin) / transition_steps)`;
