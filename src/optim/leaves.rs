@@ -34,8 +34,9 @@ pub(super) fn map<P: Tree, const N: usize>(
 }
 
 /// A tree with `value` everywhere in place of each parameter, in its dtype or in `dtype`. In place of
-/// other leaves it has arrays without elements.
+/// other leaves it has arrays without elements. A `dtype` that is not floating is refused by the update.
 pub(super) fn full_like<P: Tree>(params: &P, value: f64, dtype: Option<DType>) -> P {
+    let dtype = dtype.filter(|dtype| dtype.is_float());
     tree::map(params, |leaf| match is_parameter(leaf) {
         true => Tensor::full(leaf.shape(), value, dtype.unwrap_or(leaf.dtype())),
         false => Tensor::zeros([0], leaf.dtype()),
