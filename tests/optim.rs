@@ -12,6 +12,8 @@ use optim::Schedule;
 #[derive(Clone, Tree)]
 struct Model {
     kernel: Tensor,
+    #[tree(state)]
+    mean: Tensor,
     steps: Tensor,
     bias: Option<Tensor>,
     #[tree(static)]
@@ -21,6 +23,7 @@ struct Model {
 fn model() -> Model {
     Model {
         kernel: common::ramp_tensor(&[2, 3], 0),
+        mean: common::ramp_tensor(&[3], 2),
         steps: Tensor::scalar(7, DType::I32),
         bias: Some(common::ramp_tensor(&[3], 1)),
         size: 3,
@@ -143,11 +146,17 @@ fn what_is_no_parameter_is_left_alone() {
     ));
     let state = all.init(&model());
     assert_eq!(state.4.mu.steps.aval().to_string(), "i32[0]");
+    assert_eq!(state.4.nu.mean.aval().to_string(), "f32[0]");
     let (after, state) = all.step(model(), gradients(0), state);
     assert_eq!(after.steps.item::<i32>().unwrap(), 7);
+    assert_eq!(bits(&after.mean), bits(&model().mean));
     assert_ne!(bits(&after.kernel), bits(&model().kernel));
     assert_eq!(state.4.mu.steps.aval().to_string(), "i32[0]");
     tree::check(&state).unwrap();
+
+    let parameters = (model().kernel, model().bias);
+    let (norm, wanted) = (optim::global_norm(&model()), optim::global_norm(&parameters));
+    assert_eq!(norm.item::<f32>().unwrap(), wanted.item::<f32>().unwrap());
     assert_eq!(optim::global_norm(&Tensor::scalar(3, DType::I32)).item::<f32>().unwrap(), 0.0);
 }
 
@@ -209,31 +218,43 @@ fn gradients_of_another_type_are_refused() {
     };
     let state = optimizer.init(&model());
     let (updates, _) = optimizer.update(grads, state.clone(), &model());
-    expect_error(updates.kernel.check(), ErrorKind::Tree, expect![[r#"
+    expect_error(
+        updates.kernel.check(),
+        ErrorKind::Tree,
+        expect![[r#"
         update: the updates must have the type of the parameters, but they differ (parameters before updates):
           params.kernel: f32[2,3], but f32[3,2]
           params.bias: f32[3], but f64[3]
           differentiate by the parameters that are updated
           at `let (updates, _) = optimizer.update(grads, state.clone(), &model());`
-          in update"#]]);
+          in update"#]],
+    );
 
     let grads = Model { bias: None, ..model() };
     let (updates, _) = optimizer.update(grads, state.clone(), &model());
-    expect_error(updates.kernel.check(), ErrorKind::Tree, expect![[r#"
+    expect_error(
+        updates.kernel.check(),
+        ErrorKind::Tree,
+        expect![[r#"
         update: the updates must have the type of the parameters, but they differ (parameters before updates):
           params.bias: f32[3], but missing
           differentiate by the parameters that are updated
           at `let (updates, _) = optimizer.update(grads, state.clone(), &model());`
-          in update"#]]);
+          in update"#]],
+    );
 
     let step = jit(|(grads, model): (Model, Model)| {
         optim::apply_updates(model, Model { size: 4, ..grads })
     });
-    expect_error(step.call((model(), model())), ErrorKind::Tree, expect![[r#"
+    expect_error(
+        step.call((model(), model())),
+        ErrorKind::Tree,
+        expect![[r#"
         apply_updates: the updates must have the type of the parameters, but they differ (parameters before updates):
           params: the static fields differ
           differentiate by the parameters that are updated
-          at `optim::apply_updates(model, Model { size: 4, ..grads })`"#]]);
+          at `optim::apply_updates(model, Model { size: 4, ..grads })`"#]],
+    );
 }
 
 #[test]
@@ -241,29 +262,41 @@ fn the_state_of_another_model_or_optimizer_is_refused() {
     let optimizer = optim::adam(0.1);
     let other = Model { kernel: Tensor::zeros([4, 3], DType::F32), ..model() };
     let (updates, _) = optimizer.update(gradients(0), optimizer.init(&other), &model());
-    expect_error(updates.kernel.to_vec::<f32>(), ErrorKind::Tree, expect![[r#"
-        adam: the state must be that of these parameters, but it differs (what it must be before what it is):
-          mu.kernel: f32[2,3], but f32[4,3]
-          make it with `init` of these parameters
-          at `let (updates, _) = optimizer.update(gradients(0), optimizer.init(&other), &model());`
-          in update"#]]);
+    expect_error(
+        updates.kernel.to_vec::<f32>(),
+        ErrorKind::Tree,
+        expect![[r#"
+            adam: the state must be that of these parameters, but it differs (what it must be before what it is):
+              mu.kernel: f32[2,3], but f32[4,3]
+              make it with `init` of these parameters
+              at line 3: no place in tests/optim.rs:264:34
+              in update"#]],
+    );
 
     let narrow = optim::adam(0.1).mu_dtype(DType::BF16);
     let (updates, _) = optimizer.update(gradients(0), narrow.init(&model()), &model());
-    expect_error(updates.kernel.check(), ErrorKind::Tree, expect![[r#"
+    expect_error(
+        updates.kernel.check(),
+        ErrorKind::Tree,
+        expect![[r#"
         adam: the state must be that of these parameters, but it differs (what it must be before what it is):
           mu.kernel: f32[2,3], but bf16[2,3]
           mu.bias: f32[3], but bf16[3]
           make it with `init` of these parameters
           at `let (updates, _) = optimizer.update(gradients(0), narrow.init(&model()), &model());`
-          in update"#]]);
+          in update"#]],
+    );
 
     let (sgd, momentum) = (optim::sgd(0.1), optim::sgd(0.1).momentum(0.9));
     let (updates, _) = momentum.update(gradients(0), sgd.init(&model()), &model());
-    expect_error(updates.kernel.check(), ErrorKind::Tree, expect![[r#"
+    expect_error(
+        updates.kernel.check(),
+        ErrorKind::Tree,
+        expect![[r#"
         trace: this optimiser has trace, but the state has none: make it with `init` of the same optimiser
           at `let (updates, _) = momentum.update(gradients(0), sgd.init(&model()), &model());`
-          in update"#]]);
+          in update"#]],
+    );
 }
 
 /// The message of a step with this optimiser.
@@ -278,27 +311,94 @@ fn refused(optimizer: impl GradientTransformation, expected: expect_test::Expect
 
 #[test]
 fn numbers_out_of_range_are_refused() {
-    refused(optim::sgd(-0.1), expect!["optim: learning_rate must be at least 0, but it is -0.1"]);
-    refused(optim::sgd(f64::NAN), expect!["optim: learning_rate must be at least 0, but it is NaN"]);
-    refused(optim::sgd(0.1).momentum(1.5), expect!["trace: the decay of the momentum must be at least 0 and below 1, but it is 1.5"]);
-    refused(optim::sgd(0.1).momentum(0.5).accumulator_dtype(DType::I32), expect!["trace: accumulator_dtype must be a floating dtype, but it is i32"]);
-    refused(optim::sgd(Tensor::zeros([3], DType::F32)), expect!["optim: learning_rate must be a floating scalar, but it is f32[3]"]);
-    refused(optim::sgd(optim::from_fn(|count| count.clone())), expect![[""]]);
-    refused(optim::adam(0.1).b1(1.0), expect![[""]]);
-    refused(optim::adam(0.1).b2(-0.1), expect![[""]]);
-    refused(optim::adam(0.1).eps(f64::INFINITY), expect![[""]]);
-    refused(optim::adamw(0.1).weight_decay(-1.0), expect![[""]]);
-    refused(optim::rmsprop(0.1).decay(2.0), expect![[""]]);
-    refused(optim::adagrad(0.1).initial_accumulator_value(-1.0), expect![[""]]);
-    refused(optim::chain((optim::clip(-1.0), optim::sgd(0.1))), expect![[""]]);
-    refused(optim::chain((optim::clip_by_global_norm(0.0),)), expect![[""]]);
-    refused(optim::sgd(optim::cosine_decay_schedule(0.1, 0)), expect![[""]]);
-    refused(optim::sgd(optim::warmup_cosine_decay_schedule(0.0, 0.1, 10, 10)), expect![[""]]);
-    refused(optim::sgd(optim::linear_schedule(0.1, f64::NAN, 10)), expect![[""]]);
-    refused(optim::sgd(optim::linear_schedule(0.1, 0.0, usize::MAX)), expect![[""]]);
-    refused(optim::sgd(optim::piecewise_constant_schedule(0.1, [(5, -1.0)])), expect![[""]]);
-    refused(optim::sgd(optim::exponential_decay(0.1, 10, -0.5)), expect![[""]]);
+    refused(optim::sgd(-0.1), expect!["optim: learning_rate must be a finite number of at least 0, but it is -0.1"]);
+    refused(
+        optim::sgd(f64::NAN),
+        expect!["optim: learning_rate must be a finite number of at least 0, but it is NaN"],
+    );
+    refused(
+        optim::sgd(0.1).momentum(1.5),
+        expect!["trace: the decay of the momentum must be at least 0 and below 1, but it is 1.5"],
+    );
+    refused(
+        optim::sgd(0.1).momentum(0.5).accumulator_dtype(DType::I32),
+        expect!["trace: accumulator_dtype must be a floating dtype, but it is i32"],
+    );
+    refused(
+        optim::sgd(Tensor::zeros([3], DType::F32)),
+        expect!["optim: learning_rate must be a floating scalar, but it is f32[3]"],
+    );
+    refused(
+        optim::sgd(optim::from_fn(|count| count.clone())),
+        expect!["optim: the value of the schedule must be a floating scalar, but it is i32[]"],
+    );
+    refused(
+        optim::adam(0.1).b1(1.0),
+        expect!["adam: b1 must be at least 0 and below 1, but it is 1.0"],
+    );
+    refused(
+        optim::adam(0.1).b2(-0.1),
+        expect!["adam: b2 must be at least 0 and below 1, but it is -0.1"],
+    );
+    refused(
+        optim::adam(0.1).eps(f64::INFINITY),
+        expect!["adam: eps must be a finite number of at least 0, but it is inf"],
+    );
+    refused(
+        optim::adamw(0.1).weight_decay(-1.0),
+        expect!["optim: weight_decay must be a finite number of at least 0, but it is -1.0"],
+    );
+    refused(
+        optim::rmsprop(0.1).decay(2.0),
+        expect!["rmsprop: decay must be at least 0 and below 1, but it is 2.0"],
+    );
+    refused(
+        optim::adagrad(0.1).initial_accumulator_value(-1.0),
+        expect!["adagrad: initial_accumulator_value must be a finite number of at least 0, but it is -1.0"],
+    );
+    refused(
+        optim::chain((optim::clip(-1.0), optim::sgd(0.1))),
+        expect!["clip: max_delta must be a finite number of at least 0, but it is -1.0"],
+    );
+    refused(
+        optim::chain((optim::clip_by_global_norm(0.0),)),
+        expect!["clip_by_global_norm: max_norm must be a finite number above 0, but it is 0.0"],
+    );
+    refused(
+        optim::sgd(optim::cosine_decay_schedule(0.1, 0)),
+        expect!["cosine_decay_schedule: decay_steps must be from 1 to 2147483647, the last step that is counted, but it is 0"],
+    );
+    refused(
+        optim::sgd(optim::warmup_cosine_decay_schedule(0.0, 0.1, 10, 10)),
+        expect!["warmup_cosine_decay_schedule: decay_steps, in which warmup_steps are included, must be from 11 to 2147483647, the last step that is counted, but it is 10"],
+    );
+    refused(
+        optim::sgd(optim::linear_schedule(0.1, f64::NAN, 10)),
+        expect!["polynomial_schedule: end_value must be a finite number, but it is NaN"],
+    );
+    refused(
+        optim::sgd(optim::linear_schedule(0.1, 0.0, usize::MAX)),
+        expect![
+            "polynomial_schedule: transition_steps must be at most 2147483647, the last step that is counted, but it is 18446744073709551615"
+        ],
+    );
+    refused(
+        optim::sgd(optim::piecewise_constant_schedule(0.1, [(5, -1.0)])),
+        expect!["piecewise_constant_schedule: a scale must be at least 0, but it is -1.0"],
+    );
+    refused(
+        optim::sgd(optim::exponential_decay(0.1, 10, -0.5)),
+        expect!["exponential_decay: decay_rate must be at least 0, but it is -0.5"],
+    );
 
     let value = optim::cosine_decay_schedule(0.1, 0).value(&Tensor::scalar(1, DType::I32));
-    expect_error(value.check(), ErrorKind::Argument, expect![[""]]);
+    expect_error(
+        value.check(),
+        ErrorKind::Argument,
+        expect![[r#"
+        cosine_decay_schedule: decay_steps must be above 0, but it is 0.0
+          at `let value = optim::cosine_decay_schedule(0.1, 0).value(&Tensor::scalar(1, DType::I32));`
+          in the schedule of the value
+          in schedule"#]],
+    );
 }

@@ -3,12 +3,11 @@
 use std::collections::HashMap;
 use std::ops::Bound::{self, Excluded, Included, Unbounded};
 
-use super::leaves::is_parameter;
 use crate::aval::{Aval, DType};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ops::control::leaf_name;
 use crate::tensor::Tensor;
-use crate::tree::{self, Path, Tree};
+use crate::tree::{self, Path, Tree, is_parameter};
 
 /// Checks that gradients or updates have the type of the parameters.
 pub(super) fn gradients<P: Tree>(what: &str, updates: &P, params: &P) -> Result<()> {
@@ -56,7 +55,7 @@ fn differences<P: Tree>(
         let (leaf, wanted) = (leaf_name(name, &path), aval(&param));
         match rest.remove(&path) {
             None => lines.push(format!("{leaf}: {wanted}, but missing")),
-            Some(found) if is_parameter(&param) && *found.aval() != wanted => {
+            Some(found) if is_parameter(&path, &param) && *found.aval() != wanted => {
                 lines.push(format!("{leaf}: {wanted}, but {}", found.aval()));
             }
             Some(_) => {}
@@ -83,12 +82,12 @@ fn report(lines: Vec<String>, rule: impl Fn() -> String, fix: &str) -> Result<()
 
 /// Checks that the number `name` is finite and not negative.
 pub(super) fn not_negative(what: &str, name: &str, value: f64) -> Result<()> {
-    number(what, name, value, (Included(0.0), Unbounded), "at least 0")
+    number(what, name, value, (Included(0.0), Unbounded), "a finite number of at least 0")
 }
 
 /// Checks that the number `name` is finite and positive.
 pub(super) fn positive(what: &str, name: &str, value: f64) -> Result<()> {
-    number(what, name, value, (Excluded(0.0), Unbounded), "above 0")
+    number(what, name, value, (Excluded(0.0), Unbounded), "a finite number above 0")
 }
 
 /// Checks that a rate of decay is at least 0 and below 1.
@@ -98,7 +97,7 @@ pub(super) fn decay(what: &str, name: &str, value: f64) -> Result<()> {
 
 /// Checks that the number `name` is finite.
 pub(super) fn finite(what: &str, name: &str, value: f64) -> Result<()> {
-    number(what, name, value, (Unbounded, Unbounded), "finite")
+    number(what, name, value, (Unbounded, Unbounded), "a finite number")
 }
 
 fn number(
@@ -115,13 +114,13 @@ fn number(
     Err(Error::argument(format!("{what}: {name} must be {limit}, but it is {value:?}")))
 }
 
-/// Checks that a number of steps is one that a counter reaches.
-pub(super) fn steps(what: &str, name: &str, steps: usize) -> Result<()> {
-    if i32::try_from(steps).is_ok() {
+/// Checks that a number of steps is at least `least`, and one that a counter reaches.
+pub(super) fn steps(what: &str, name: &str, steps: usize, least: usize) -> Result<()> {
+    if steps >= least && i32::try_from(steps).is_ok() {
         return Ok(());
     }
     Err(Error::argument(format!(
-        "{what}: {name} must be at most {}, the last step that is counted, but it is {steps}",
+        "{what}: {name} must be from {least} to {}, the last step that is counted, but it is {steps}",
         i32::MAX,
     )))
 }

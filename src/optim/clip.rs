@@ -70,7 +70,7 @@ impl GradientTransformation for ClipByGlobalNorm {
     }
 }
 
-/// The Euclidean norm of all floating leaves of a tree together, shape `[]`; `optax.global_norm`.
+/// The Euclidean norm of all [parameters](tree::is_parameter) of a tree together, shape `[]`; `optax.global_norm`.
 /// Its dtype is that of the leaves, or the one that holds all of theirs.
 ///
 /// # Examples
@@ -87,8 +87,9 @@ pub fn global_norm<P: Tree>(tree: &P) -> Tensor {
 
 /// The norm of the leaves of `tree` that stand in place of the parameters.
 fn norm_of<P: Tree>(params: &P, tree: &P) -> Tensor {
-    let pairs = tree::leaves(params).into_iter().zip(tree::leaves(tree));
-    let squares = pairs.filter(|(p, _)| leaves::is_parameter(p)).map(|(_, x)| x.square().sum(..));
+    let pairs = tree::leaves_with_paths(params).into_iter().zip(tree::leaves(tree));
+    let parameters = pairs.filter(|((path, leaf), _)| tree::is_parameter(path, leaf));
+    let squares = parameters.map(|(_, x)| x.square().sum(..));
     let sum = squares.reduce(|a, b| {
         let dtype = leaves::promoted(a.dtype(), b.dtype());
         a.astype(dtype) + b.astype(dtype)

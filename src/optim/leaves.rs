@@ -1,14 +1,9 @@
-//! Which leaves of a tree are parameters, and functions of those alone.
+//! Functions of the parameters of a tree, which pass its other leaves by.
 
 use crate::aval::DType;
 use crate::error::Result;
 use crate::tensor::Tensor;
-use crate::tree::{self, Tree};
-
-/// Whether a leaf of the parameters is changed by optimisers.
-pub(super) fn is_parameter(leaf: &Tensor) -> bool {
-    leaf.dtype().is_float()
-}
+use crate::tree::{self, Path, Tree, is_parameter};
 
 /// Trees of the leaves that `f` makes of each parameter and of what stands in its place in `trees`.
 /// Where `params` has a leaf that is no parameter, they have the leaves of `trees`.
@@ -18,8 +13,8 @@ pub(super) fn map<P: Tree, const N: usize>(
     mut f: impl FnMut(&Tensor, [&Tensor; N]) -> [Tensor; N],
 ) -> Result<[P; N]> {
     let mut columns = trees.map(tree::leaves);
-    for (i, param) in tree::leaves(params).iter().enumerate() {
-        if is_parameter(param) {
+    for (i, (path, param)) in tree::leaves_with_paths(params).iter().enumerate() {
+        if is_parameter(path, param) {
             let made = f(param, columns.each_ref().map(|column| &column[i]));
             for (column, leaf) in columns.iter_mut().zip(made) {
                 column[i] = leaf;
@@ -37,7 +32,7 @@ pub(super) fn map<P: Tree, const N: usize>(
 /// other leaves it has arrays without elements. A `dtype` that is not floating is refused by the update.
 pub(super) fn full_like<P: Tree>(params: &P, value: f64, dtype: Option<DType>) -> P {
     let dtype = dtype.filter(|dtype| dtype.is_float());
-    tree::map(params, |leaf| match is_parameter(leaf) {
+    params.map(&mut Path::default(), &mut |path, leaf| match is_parameter(path, leaf) {
         true => Tensor::full(leaf.shape(), value, dtype.unwrap_or(leaf.dtype())),
         false => Tensor::zeros([0], leaf.dtype()),
     })
@@ -46,8 +41,10 @@ pub(super) fn full_like<P: Tree>(params: &P, value: f64, dtype: Option<DType>) -
 /// The dtype in which numbers that belong to all parameters are computed: `f32`, or `f64` if one of
 /// them is of that dtype. In optax it is the one that JAX gives to floats.
 pub(super) fn common_dtype<P: Tree>(params: &P) -> DType {
-    let is_wide = |leaf: &Tensor| leaf.dtype() == DType::F64;
-    if tree::leaves(params).iter().any(is_wide) { DType::F64 } else { DType::F32 }
+    let leaves = tree::leaves_with_paths(params);
+    let is_wide =
+        |(path, leaf): &(Path, Tensor)| is_parameter(path, leaf) && leaf.dtype() == DType::F64;
+    if leaves.iter().any(is_wide) { DType::F64 } else { DType::F32 }
 }
 
 /// The dtype that holds the numbers of both floating ones; `jnp.promote_types`.

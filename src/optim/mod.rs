@@ -37,7 +37,7 @@
 //! a negative learning rate, is a mistake that comes out where the updates do.
 //!
 //! Leaves that are no parameters are left alone: they have no moments, and their values stay what
-//! they are. Parameters are the floating leaves.
+//! they are. [`tree::is_parameter`](crate::tree::is_parameter) says which leaves are parameters.
 
 mod adaptive;
 mod aliases;

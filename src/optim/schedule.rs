@@ -34,7 +34,8 @@ pub trait Schedule: fmt::Debug + Send + Sync {
     /// [`check`](Schedule::check) allows.
     fn at(&self, count: &Tensor, dtype: DType) -> Tensor;
 
-    /// Checks the numbers that the schedule was made from. `name` is what it is a schedule of.
+    /// Checks the numbers that the schedule was made from. `name` is what it is a schedule of, such as
+    /// `learning_rate`.
     ///
     /// # Errors
     /// If one of them is out of range.
@@ -94,13 +95,17 @@ impl Schedule for Arc<dyn Schedule> {
 /// assert_eq!(schedule.value(&Tensor::scalar(3, DType::I32)).item::<f32>()?, 0.25);
 /// # Ok::<(), onetrace::Error>(())
 /// ```
+#[track_caller]
 pub fn from_fn<F: Fn(&Tensor) -> Tensor + Send + Sync>(f: F) -> FromFn<F> {
-    FromFn(f)
+    FromFn { f, location: std::panic::Location::caller() }
 }
 
 /// See [`from_fn`].
 #[derive(Clone)]
-pub struct FromFn<F>(F);
+pub struct FromFn<F> {
+    f: F,
+    location: Location,
+}
 
 impl<F> fmt::Debug for FromFn<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -110,10 +115,10 @@ impl<F> fmt::Debug for FromFn<F> {
 
 impl<F: Fn(&Tensor) -> Tensor + Send + Sync> Schedule for FromFn<F> {
     fn at(&self, count: &Tensor, dtype: DType) -> Tensor {
-        let value = (self.0)(count);
+        let value = (self.f)(count);
         match check::scalar("the value of the schedule", &value) {
             Ok(()) => value.astype(dtype),
-            Err(error) => poison(error, &[&value]),
+            Err(error) => poison(error.at(self.location), &[&value]),
         }
     }
 
@@ -179,8 +184,8 @@ impl Schedule for Polynomial {
         check::finite(WHAT, "init_value", self.init_value)
             .and_then(|()| check::finite(WHAT, "end_value", self.end_value))
             .and_then(|()| check::not_negative(WHAT, "power", self.power))
-            .and_then(|()| check::steps(WHAT, "transition_steps", self.transition_steps))
-            .and_then(|()| check::steps(WHAT, "transition_begin", self.transition_begin))
+            .and_then(|()| check::steps(WHAT, "transition_steps", self.transition_steps, 0))
+            .and_then(|()| check::steps(WHAT, "transition_begin", self.transition_begin, 0))
             .map_err(|error| of(name, error, self.location))
     }
 }
@@ -231,8 +236,7 @@ impl Schedule for CosineDecay {
     fn check(&self, name: &str) -> Result<()> {
         const WHAT: &str = "cosine_decay_schedule";
         check::finite(WHAT, "init_value", self.init_value)
-            .and_then(|()| check::positive(WHAT, "decay_steps", self.decay_steps as f64))
-            .and_then(|()| check::steps(WHAT, "decay_steps", self.decay_steps))
+            .and_then(|()| check::steps(WHAT, "decay_steps", self.decay_steps, 1))
             .and_then(|()| check::finite(WHAT, "alpha", self.alpha))
             .and_then(|()| check::not_negative(WHAT, "exponent", self.exponent))
             .map_err(|error| of(name, error, self.location))
@@ -250,9 +254,8 @@ pub fn warmup_cosine_decay_schedule(
     decay_steps: usize,
 ) -> WarmupCosineDecay {
     let warmup = linear_schedule(init_value, peak_value, warmup_steps);
-    // Too few steps are reported by the second schedule, which then has none.
     let decay = cosine_decay_schedule(peak_value, decay_steps.saturating_sub(warmup_steps));
-    WarmupCosineDecay { warmup, decay }
+    WarmupCosineDecay { warmup, decay, decay_steps }
 }
 
 /// See [`warmup_cosine_decay_schedule`].
@@ -260,6 +263,8 @@ pub fn warmup_cosine_decay_schedule(
 pub struct WarmupCosineDecay {
     warmup: Polynomial,
     decay: CosineDecay,
+    /// Those of the warm-up included.
+    decay_steps: usize,
 }
 
 impl WarmupCosineDecay {
@@ -288,6 +293,15 @@ impl Schedule for WarmupCosineDecay {
     }
 
     fn check(&self, name: &str) -> Result<()> {
+        const WHAT: &str = "warmup_cosine_decay_schedule";
+        let least = self.warmup.transition_steps.saturating_add(1);
+        check::steps(
+            WHAT,
+            "decay_steps, in which warmup_steps are included,",
+            self.decay_steps,
+            least,
+        )
+        .map_err(|error| of(name, error, self.warmup.location))?;
         self.joined().check(name)
     }
 }
@@ -364,9 +378,9 @@ impl Schedule for ExponentialDecay {
     fn check(&self, name: &str) -> Result<()> {
         const WHAT: &str = "exponential_decay";
         check::finite(WHAT, "init_value", self.init_value)
-            .and_then(|()| check::steps(WHAT, "transition_steps", self.transition_steps))
+            .and_then(|()| check::steps(WHAT, "transition_steps", self.transition_steps, 0))
             .and_then(|()| check::not_negative(WHAT, "decay_rate", self.decay_rate))
-            .and_then(|()| check::steps(WHAT, "transition_begin", self.transition_begin))
+            .and_then(|()| check::steps(WHAT, "transition_begin", self.transition_begin, 0))
             .and_then(|()| check::finite(WHAT, "end_value", self.end_value.unwrap_or(0.0)))
             .map_err(|error| of(name, error, self.location))
     }
@@ -414,7 +428,7 @@ impl Schedule for Piecewise {
         let pairs = self.boundaries_and_scales.iter();
         check::finite(WHAT, "init_value", self.init_value)
             .and_then(|()| {
-                pairs.clone().try_for_each(|&(step, _)| check::steps(WHAT, "a boundary", step))
+                pairs.clone().try_for_each(|&(step, _)| check::steps(WHAT, "a boundary", step, 0))
             })
             .and_then(|()| {
                 pairs
@@ -469,7 +483,7 @@ impl Schedule for Joined {
     fn check(&self, name: &str) -> Result<()> {
         self.first.check(name)?;
         self.others.iter().try_for_each(|(boundary, schedule)| {
-            check::steps("join_schedules", "a boundary", *boundary)?;
+            check::steps("join_schedules", "a boundary", *boundary, 0)?;
             schedule.check(name)
         })
     }
