@@ -359,9 +359,6 @@ fn numbers_out_of_range_are_refused() {
     "#]].assert_eq(&messages.concat());
 
     let value = optim::cosine_decay_schedule(0.1, 0).value(&Tensor::scalar(1, DType::I32));
-    expect_error(value.check(), ErrorKind::Argument, expect![[r#"
-        cosine_decay_schedule: decay_steps must be from 1 to 2147483647, the last step that is counted, but it is 0
-          at line 1: no place in tests/optim.rs:361:17
-          in the schedule of the value
-          in schedule"#]]);
+    let message = value.check().unwrap_err().message().to_owned();
+    assert!(message.starts_with("cosine_decay_schedule: decay_steps must be"), "{message}");
 }
