@@ -14,6 +14,7 @@ mod linear;
 mod mode;
 mod norm;
 mod rngs;
+mod rnn;
 mod sequential;
 
 pub use cells::{CellConfig, GruCell, LstmCell, OptimizedLstmCell, RnnCell, SimpleCell};
@@ -25,6 +26,7 @@ pub use linear::{Linear, LinearConfig};
 pub use mode::{Mode, eval, train};
 pub use norm::{BatchNorm, LayerNorm, NormConfig, RmsNorm};
 pub use rngs::{RngStream, Rngs};
+pub use rnn::{Bidirectional, Rnn, RnnArgs, StackedRnnCells};
 pub use sequential::{Activation, Layer, Sequential};
 
 use crate::error::{Error, Location};
