@@ -10,6 +10,7 @@ mod dropout;
 mod embed;
 mod forward;
 pub mod init;
+mod lift;
 mod linear;
 mod mode;
 mod norm;
@@ -22,6 +23,10 @@ pub use dropout::Dropout;
 pub use embed::{Embed, EmbedConfig};
 pub use forward::scan_rnn_forward;
 pub use init::Initializer;
+pub use lift::{
+    Filter, Jit, Scan, StateAxes, StateAxis, Vmap, grad, grad_with_aux, jit, scan, value_and_grad,
+    value_and_grad_with_aux, vmap,
+};
 pub use linear::{Linear, LinearConfig};
 pub use mode::{Mode, eval, train};
 pub use norm::{BatchNorm, LayerNorm, NormConfig, RmsNorm};
