@@ -227,7 +227,7 @@ pub fn value_and_grad_with_aux<A: Tree, X: Tree>(
 }
 
 /// The value of `f` at `x`, with what it returns beside it, and its gradient.
-pub(super) fn differentiate<A: Tree, X: Tree>(
+pub(crate) fn differentiate<A: Tree, X: Tree>(
     what: &str,
     location: Location,
     f: impl FnOnce(A) -> (Tensor, X),
