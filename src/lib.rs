@@ -98,6 +98,7 @@
 //! | [`scan`], [`while_loop`], [`While`], [`fori_loop`], [`cond`], [`switch`], [`map`], [`associative_scan`] | loops and branches |
 //! | [`tree`] | trees of tensors, and paths of their leaves |
 //! | [`nn`] | layers, recurrent cells and [initialisers](nn::init), as in Flax NNX |
+//! | [`optim`] | optimisers and schedules, as in optax |
 //! | [`random`] | random numbers, as `jax.random` draws them |
 //! | [`hlo`] | HLO modules: their forms, figures and graphs, and running what other programs wrote |
 //! | [`io`] | `.npy` and safetensors files |
@@ -123,6 +124,7 @@ mod lower;
 mod memory;
 pub mod nn;
 mod ops;
+pub mod optim;
 mod pjrt;
 mod pmap;
 #[doc(hidden)]
@@ -179,11 +181,12 @@ extern crate self as onetrace;
 /// What most programs need: `use onetrace::prelude::*;`.
 pub mod prelude {
     pub use crate::nn::RnnCell;
+    pub use crate::optim::GradientTransformation;
     pub use crate::tree::{self, Tree};
     pub use crate::{
         DType, Device, Error, Result, Scan, Tensor, concatenate, cond, einsum, fori_loop, grad,
-        jit, jvp, keepdims, map, nn, random, scan, select, stack, switch, value_and_grad, vjp,
-        vmap, while_loop,
+        jit, jvp, keepdims, map, nn, optim, random, scan, select, stack, switch, value_and_grad,
+        vjp, vmap, while_loop,
     };
     pub use onetrace_derive::Tree;
 }

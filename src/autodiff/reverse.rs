@@ -85,7 +85,11 @@ impl LinearPart {
     }
 
     /// The cotangents of the arguments at the value that left these residuals, in the open trace.
-    fn pull_back(&self, residuals: &[Tensor], cotangents: Vec<Option<Tensor>>) -> Result<Vec<Tensor>> {
+    fn pull_back(
+        &self,
+        residuals: &[Tensor],
+        cotangents: Vec<Option<Tensor>>,
+    ) -> Result<Vec<Tensor>> {
         let avals = self.linear.param_avals();
         let arguments = &avals[residuals.len()..];
         let known = residuals.iter().cloned().map(Input::Known);
@@ -240,7 +244,7 @@ pub fn value_and_grad_with_aux<A: Tree, X: Tree>(
 }
 
 /// The value of `f` at `x`, with what it returns beside it, and its gradient.
-pub(super) fn differentiate<A: Tree, X: Tree>(
+pub(crate) fn differentiate<A: Tree, X: Tree>(
     what: &str,
     location: Location,
     f: impl FnOnce(A) -> (Tensor, X),

@@ -10,10 +10,12 @@ mod dropout;
 mod embed;
 mod forward;
 pub mod init;
+mod lift;
 mod linear;
 mod mode;
 mod norm;
 mod rngs;
+mod rnn;
 mod sequential;
 
 pub use cells::{CellConfig, GruCell, LstmCell, OptimizedLstmCell, RnnCell, SimpleCell};
@@ -21,10 +23,15 @@ pub use dropout::Dropout;
 pub use embed::{Embed, EmbedConfig};
 pub use forward::scan_rnn_forward;
 pub use init::Initializer;
+pub use lift::{
+    Filter, Jit, Scan, StateAxes, StateAxis, Vmap, grad, grad_with_aux, jit, scan, value_and_grad,
+    value_and_grad_with_aux, vmap,
+};
 pub use linear::{Linear, LinearConfig};
 pub use mode::{Mode, eval, train};
 pub use norm::{BatchNorm, LayerNorm, NormConfig, RmsNorm};
 pub use rngs::{RngStream, Rngs};
+pub use rnn::{Bidirectional, Rnn, RnnArgs, StackedRnnCells};
 pub use sequential::{Activation, Layer, Sequential};
 
 use crate::error::{Error, Location};

@@ -308,7 +308,7 @@ impl Scan {
         Scan::on_behalf_of("scan")
     }
 
-    pub(super) fn on_behalf_of(what: &'static str) -> Scan {
+    pub(crate) fn on_behalf_of(what: &'static str) -> Scan {
         Scan {
             what,
             length: None,
