@@ -187,6 +187,13 @@ fn the_count_stops_at_its_largest_value() {
 }
 
 #[test]
+fn a_root_of_what_is_left_ends_at_its_end() {
+    let schedule = optim::polynomial_schedule(1.0, 0.25, 0.5, 60);
+    let at = |count: i32| schedule.value(&Tensor::scalar(count, DType::I32)).item::<f32>().unwrap();
+    assert_eq!([at(60), at(1000)], [0.25; 2]);
+}
+
+#[test]
 fn f64_parameters_are_updated_in_f64() {
     let optimizer = optim::adam(0.1);
     let w = Tensor::new(&[1.0f64, -2.0], [2]);

@@ -1,5 +1,6 @@
 //! Arguments of an example: `--name value`, in any order.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::str::FromStr;
@@ -40,10 +41,10 @@ impl Arguments {
     where
         T: FromStr<Err: std::error::Error + Send + Sync + 'static> + PartialOrd + Display,
     {
-        let Some(text) = self.0.remove(name) else { return Ok(default) };
+        let Some(text) = self.find(name) else { return Ok(default) };
         let value: T = text.parse().with_context(|| format!("--{name} {text}"))?;
-        // Written so that NaN is refused too.
-        if !(value >= least) {
+        // NaN compares with nothing, and is refused too.
+        if value.partial_cmp(&least).is_none_or(Ordering::is_lt) {
             bail!("--{name} must be at least {least}, but it is {text}");
         }
         Ok(value)

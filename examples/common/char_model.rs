@@ -48,7 +48,7 @@ pub fn windows(tokens: &[i32], starts: &[usize], length: usize) -> Tensor {
 #[derive(Clone, Tree)]
 pub struct CharLm {
     pub embed: nn::Embed,
-    pub cell: nn::GruCell,
+    pub rnn: nn::Rnn<nn::GruCell>,
     pub head: nn::Linear,
 }
 
@@ -56,20 +56,17 @@ impl CharLm {
     pub fn new(rngs: &mut nn::Rngs, vocabulary: usize, hidden: usize) -> CharLm {
         CharLm {
             embed: nn::Embed::new(rngs, vocabulary, hidden),
-            cell: nn::GruCell::new(rngs, hidden, hidden),
+            rnn: nn::Rnn::new(nn::GruCell::new(rngs, hidden, hidden)),
             head: nn::Linear::new(rngs, hidden, vocabulary),
         }
     }
 
     /// The mean of `-ln p` of the characters in windows `[batch, length + 1]`.
     pub fn loss(&self, windows: &Tensor) -> Tensor {
-        let (batch, length) = (windows.shape()[0], windows.shape()[1] - 1);
-        let tokens = windows.t(); // a scan goes over the first axis
-        let inputs = self.embed.call(&tokens.slice_in_dim(..length, 0));
-        let start = self.cell.initial_carry(&[batch]);
-        let (_h, hs) = scan(|h, x| self.cell.step(h, x), start, inputs);
+        let inputs = windows.slice_in_dim(..-1, 1);
+        let targets = windows.slice_in_dim(1.., 1).expand_dims(-1);
+        let hs = self.rnn.call(&self.embed.call(&inputs));
         let log_p = self.head.call(&hs).log_softmax(-1);
-        let targets = tokens.slice_in_dim(1.., 0).expand_dims(-1);
         -log_p.take_along_axis(&targets, -1).mean(..)
     }
 
@@ -84,8 +81,9 @@ impl CharLm {
     ) -> Result<Vec<i32>> {
         let Some((&last, before)) = prompt.split_last() else { bail!("the prompt is empty") };
         let draw = jit(|(model, before, last, keys): (CharLm, Tensor, Tensor, Tensor)| {
-            let step = |h, token: &Tensor| model.cell.step(h, model.embed.call(token));
-            let start = model.cell.initial_carry(&[]);
+            let cell = &model.rnn.cell;
+            let step = |h, token: &Tensor| cell.step(h, model.embed.call(token));
+            let start = cell.initial_carry(&[]);
             let (h, ()) = scan(|h, token| (step(h, &token).0, ()), start, before);
             let next = |(h, token): (Tensor, Tensor), key| {
                 let (h, y) = step(h, &token);

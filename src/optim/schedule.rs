@@ -173,8 +173,9 @@ impl Schedule for Polynomial {
             return Tensor::scalar(self.init_value, dtype);
         }
         let (begin, steps) = (self.transition_begin as i64, self.transition_steps as i64);
-        let count = (count - begin).clamp(0, steps).astype(dtype);
-        let left = 1.0 - count / steps;
+        let count = (count - begin).clamp(0, steps);
+        // Not 1 - count / steps, which may be a little below 0 at the end, where a power is NaN.
+        let left = (-count + steps).astype(dtype) / steps;
         let left = if self.power == 1.0 { left } else { left.pow(self.power) };
         left * (self.init_value - self.end_value) + self.end_value
     }

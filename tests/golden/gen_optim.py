@@ -89,7 +89,8 @@ SCHEDULES = [
     rate("linear_schedule", init_value=0.0, end_value=3.0, transition_steps=7, transition_begin=10),
     rate("linear_schedule", init_value=0.5, end_value=3.0, transition_steps=0),
     rate("polynomial_schedule", init_value=1.0, end_value=0.01, power=2, transition_steps=100, transition_begin=5),
-    rate("polynomial_schedule", init_value=1.0, end_value=0.0, power=0.5, transition_steps=60),
+    # With 60 steps, which 1 - t / 60 does not take to 0 exactly, optax ends at NaN.
+    rate("polynomial_schedule", init_value=1.0, end_value=0.0, power=0.5, transition_steps=64),
     rate("cosine_decay_schedule", init_value=1.0, decay_steps=80),
     rate("cosine_decay_schedule", init_value=0.3, decay_steps=33, alpha=0.1, exponent=2.0),
     WARMUP,
