@@ -5,7 +5,9 @@ mod common;
 
 use common::derived;
 use onetrace::prelude::*;
-use onetrace::{associative_scan, concatenate, einsum, keepdims, random, select, sort, stop_gradient};
+use onetrace::{
+    associative_scan, concatenate, einsum, keepdims, random, select, sort, stop_gradient,
+};
 
 #[test]
 fn every_case_agrees_with_jax() {

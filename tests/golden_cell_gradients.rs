@@ -49,7 +49,8 @@ fn check<C: RnnCell + Tree>(golden: &Golden, case: &Value, cell: C) {
 
     // Parameters are drawn in Flax's order of them, which is that of their names.
     let own = paths(&cell);
-    let names: Vec<&str> = case["params"].as_array().unwrap().iter().flat_map(Value::as_str).collect();
+    let names: Vec<&str> =
+        case["params"].as_array().unwrap().iter().flat_map(Value::as_str).collect();
     assert_eq!(names.len(), own.len(), "{name}");
     let mut values = leaves(&cell);
     for path in names {

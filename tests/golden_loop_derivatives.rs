@@ -355,15 +355,11 @@ fn bodies(f: &str, xs: &[Tensor]) -> Option<Vec<Tensor>> {
             let loss = |w: Tensor| w.dot(&x).tanh().square();
             (&w - grad(loss)(w.clone()) * 0.5, loss(w))
         }),
-        "jvp_in_scan" => {
-            run(&|c, x| (&c + jvp(|z: Tensor| z.sin(), &c * &x, x).1, c))
-        }
-        "vmap_in_scan" => {
-            run(&|c, x| {
-                let sines = vmap(|row: Tensor| (row * &c).sin())(x);
-                (sines.sum(0), c)
-            })
-        }
+        "jvp_in_scan" => run(&|c, x| (&c + jvp(|z: Tensor| z.sin(), &c * &x, x).1, c)),
+        "vmap_in_scan" => run(&|c, x| {
+            let sines = vmap(|row: Tensor| (row * &c).sin())(x);
+            (sines.sum(0), c)
+        }),
         "jit_in_scan" => run(&|c, x| {
             let inner = jit(|c: Tensor| (c * &x).sin() + &x);
             let once = inner.call(&c).unwrap();

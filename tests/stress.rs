@@ -60,7 +60,11 @@ struct Loop {
 
 #[derive(Clone, Copy, Debug)]
 enum Kind {
-    Scan { reverse: bool, unroll: usize, checkpoint: Checkpoint },
+    Scan {
+        reverse: bool,
+        unroll: usize,
+        checkpoint: Checkpoint,
+    },
     /// The xs are computed from the counter, and there are no ys.
     Fori,
 }
@@ -261,11 +265,8 @@ fn kind() -> impl Strategy<Value = Kind> {
         1 => Just(Checkpoint::Sqrt),
     ];
     let scan = (any::<bool>(), 1..4usize, checkpoint);
-    let scan = scan.prop_map(|(reverse, unroll, checkpoint)| Kind::Scan {
-        reverse,
-        unroll,
-        checkpoint,
-    });
+    let scan =
+        scan.prop_map(|(reverse, unroll, checkpoint)| Kind::Scan { reverse, unroll, checkpoint });
     prop_oneof![4 => scan, 1 => Just(Kind::Fori)]
 }
 

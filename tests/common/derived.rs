@@ -145,9 +145,8 @@ impl Case<'_> {
                 let inner = |xs| in_batches().run(|xs: Vec<Tensor>| self.apply(&xs), xs);
                 in_batches().run(inner, xs.to_vec())
             }
-            "vjp_of_vmap" => self.vjp_of(xs, |xs| {
-                in_batches().run(|xs: Vec<Tensor>| self.apply(&xs), xs.to_vec())
-            }),
+            "vjp_of_vmap" => self
+                .vjp_of(xs, |xs| in_batches().run(|xs: Vec<Tensor>| self.apply(&xs), xs.to_vec())),
             "vmap_jvp" => in_batches().run(|xs: Vec<Tensor>| self.jvp(&xs), xs.to_vec()),
             "vmap_vjp" => in_batches().run(|xs: Vec<Tensor>| self.vjp(&xs), xs.to_vec()),
             "vmap_hessian" => {
@@ -215,4 +214,3 @@ fn with_floats(xs: &[Tensor], floats: Vec<Tensor>) -> Vec<Tensor> {
     };
     xs.iter().map(input).collect()
 }
-
