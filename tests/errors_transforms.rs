@@ -343,10 +343,10 @@ fn axes_of_batches_that_are_not_there() {
         sums.check(),
         Shape,
         expect![[r#"
-        vmap: arg.1: axis -2 is out of range for a tensor of rank 1: it must be in -1..1
-          at `let sums = Vmap::new().in_axes((0, -2)).run(|(x, y): (Tensor, Tensor)| x + y, (zeros([2]), zeros([2])));`
-          what is the same for all members is `SAME`: `in_axes((0, SAME))`
-          in vmap"#]],
+            vmap: arg.1: axis -2 is out of range for a tensor of rank 1: it must be in -1..1
+              at `.run(|(x, y): (Tensor, Tensor)| x + y, (zeros([2]), zeros([2])));`
+              what is the same for all members is `SAME`: `in_axes((0, SAME))`
+              in vmap"#]],
     );
     let sums = Vmap::new().out_axes(2).run(|x: Tensor| x, zeros([2, 3]));
     expect_error(
@@ -560,7 +560,7 @@ fn mistakes_with_checkpoints() {
         last.check(),
         Argument,
         expect![[r#"
-        scan: Checkpoint::Every must keep the carry of every 1 or more steps, but it is 0
-          at `Scan::new().checkpoint(Checkpoint::Every(0)).run(step, zeros([]), zeros([3]));`"#]],
+            scan: Checkpoint::Every must keep the carry of every 1 or more steps, but it is 0
+              at `let (last, ()) = Scan::new().checkpoint(Checkpoint::Every(0)).run(step, zeros([]), zeros([3]));`"#]],
     );
 }
