@@ -140,16 +140,27 @@ fn the_gradient_by_integers() {
           at `let (value, _) = linearize(total, model);`
           in linearize"#]],
     );
+    let (value, _) = jvp(|n: Tensor| n, ints([]), ints([]));
+    expect_error(
+        value.check(),
+        ErrorKind::DType,
+        expect![[r#"
+        jvp: only floating tensors have derivatives, but there are others:
+          arg: i32[]
+          let the function capture what is held fixed, or convert it with `astype`
+          at `let (value, _) = jvp(|n: Tensor| n, ints([]), ints([]));`
+          in jvp"#]],
+    );
     let jacobian = jacrev(|n: Tensor| n)(ints([2]));
     expect_error(
         jacobian.check(),
         ErrorKind::DType,
         expect![[r#"
-        jacrev: only floating tensors have derivatives, but there are others:
-          arg: i32[2]
-          let the function capture what is held fixed, or convert it with `astype`
-          at `let jacobian = jacrev(|n: Tensor| n)(ints([2]));`
-          in jacrev"#]],
+            jacrev: only floating tensors have derivatives, but there are others:
+              arg: i32[2]
+              let the function capture what is held fixed, or convert it with `astype`
+              at `let jacobian = jacrev(|n: Tensor| n)(ints([2]));`
+              in jacrev"#]],
     );
 }
 
