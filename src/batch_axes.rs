@@ -5,7 +5,7 @@ use crate::Aval;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ops::control::leaf_name;
 use crate::ops::resolve_axis;
-use crate::tree::{self, Key, Path, Tree};
+use crate::tree::{self, Key, Node, Path, Tree};
 
 /// Says of an argument or a result that it is the same for all members of a batch, among the [axes
 /// of a `Vmap`](crate::Vmap::in_axes), or on all devices, among those of a
@@ -66,6 +66,7 @@ impl BatchAxes {
         what: &str,
         arguments: &T,
     ) -> Result<Vec<Option<usize>>> {
+        self.check_parts((what, "in_axes"), "arg", arguments)?;
         let leaves = tree::leaves_with_paths(arguments).into_iter();
         let axis = |(path, leaf): (Path, crate::Tensor)| {
             self.resolve((what, "in_axes"), "arg", &path, leaf.rank())
@@ -85,32 +86,55 @@ impl BatchAxes {
         path: &Path,
         rank: usize,
     ) -> Result<Option<usize>> {
-        match self.of_leaf(call, path.keys())? {
-            None => Ok(None),
-            Some(axis) => {
-                let what = format!("{}: {}", call.0, leaf_name(name, path));
-                resolve_axis(&what, axis, rank).map(Some)
+        let leaf = leaf_name(name, path);
+        match self.of_leaf(path.keys()) {
+            None => {
+                let (what, axes) = call;
+                let message = format!("{what}: {axes} is for parts of {leaf}, which has none");
+                Err(Error::new(ErrorKind::Tree, message))
             }
+            Some(None) => Ok(None),
+            Some(Some(axis)) => resolve_axis(&format!("{}: {leaf}", call.0), axis, rank).map(Some),
         }
     }
 
-    fn of_leaf(&self, call: (&str, &str), path: &[Key]) -> Result<Option<isize>> {
+    /// Checks that where there are axes for parts, `tree` has as many parts.
+    pub(crate) fn check_parts<T: Tree>(
+        &self,
+        (what, axes): (&str, &str),
+        name: &str,
+        tree: &T,
+    ) -> Result<()> {
+        let mut found = Ok(());
+        tree.visit(&mut Path::default(), &mut |path, node| {
+            if let (Node::Parts(parts), Some(wanted)) = (node, self.parts_at(path.keys()))
+                && parts != wanted
+            {
+                let leaf = leaf_name(name, path);
+                let message =
+                    format!("{what}: {axes} is for {wanted} parts, but {leaf} has {parts}");
+                found = Err(Error::new(ErrorKind::Tree, message));
+            }
+        });
+        found
+    }
+
+    /// For how many parts there are axes at this place, if for parts at all.
+    fn parts_at(&self, path: &[Key]) -> Option<usize> {
         match (&self.0, path) {
-            (Kinds::Same, _) => Ok(None),
-            (Kinds::Axis(axis), _) => Ok(Some(*axis)),
-            (Kinds::Parts(parts), [Key::Index(i), rest @ ..]) if *i < parts.len() => {
-                parts[*i].of_leaf(call, rest)
-            }
-            (Kinds::Parts(parts), _) => {
-                let (what, axes) = call;
-                Err(Error::new(
-                    ErrorKind::Tree,
-                    format!(
-                        "{what}: {axes} names the axes of a tuple of {}, but there is none",
-                        parts.len(),
-                    ),
-                ))
-            }
+            (Kinds::Parts(parts), []) => Some(parts.len()),
+            (Kinds::Parts(parts), [Key::Index(i), rest @ ..]) => parts.get(*i)?.parts_at(rest),
+            _ => None,
+        }
+    }
+
+    /// The axis at a leaf, if it has one; nothing where there are axes for parts of it.
+    fn of_leaf(&self, path: &[Key]) -> Option<Option<isize>> {
+        match (&self.0, path) {
+            (Kinds::Same, _) => Some(None),
+            (Kinds::Axis(axis), _) => Some(Some(*axis)),
+            (Kinds::Parts(parts), [Key::Index(i), rest @ ..]) => parts.get(*i)?.of_leaf(rest),
+            (Kinds::Parts(_), _) => None,
         }
     }
 }

@@ -170,7 +170,8 @@ impl<A: Tree, R: Tree, F: Fn(A) -> R> Jit<A, R, F> {
             let arguments = tree::unflatten(arguments, tensors);
             (self.f)(arguments.expect("one tensor for each leaf"))
         };
-        let traced = trace::try_trace(&self.name, Kind::Function, self.captures, params.clone(), f)
+        let (name, kind) = (&self.name, Kind::Function);
+        let traced = trace::try_trace(name, location, kind, self.captures, params.clone(), f)
             .map_err(trace::Panic::into_error)?
             .into_traced()
             .map_err(|error| error.at(location))?;

@@ -262,7 +262,8 @@ impl<A: Tree, R: Tree, F: Fn(A) -> R> Pmap<A, R, F> {
             let arguments = tree::unflatten(arguments, tensors).expect("one tensor for each leaf");
             in_replicas(call.devices.len(), index, || (self.f)(arguments))
         };
-        let traced = trace::try_trace(&self.name, Kind::Function, Captures::Constants, params, f)
+        let (name, kind) = (&self.name, Kind::Function);
+        let traced = trace::try_trace(name, location, kind, Captures::Constants, params, f)
             .map_err(trace::Panic::into_error)?
             .into_traced()
             .map_err(|error| error.at(location))?;
@@ -274,6 +275,7 @@ impl<A: Tree, R: Tree, F: Fn(A) -> R> Pmap<A, R, F> {
     fn results(&self, func: &Func, output: &R, call: &Call) -> Result<Vec<Output>> {
         let differ: Vec<bool> = call.axes.iter().map(Option::is_some).chain([true]).collect();
         let differ = varying(func, &differ)?;
+        self.out_axes.check_parts(("pmap", "out_axes"), "result", output)?;
         let paths = tree::leaves_with_paths(output).into_iter().map(|(path, _)| path);
         let results = paths.zip(func.result_avals()).zip(differ);
         let place = |((path, aval), differs): ((tree::Path, Aval), bool)| {

@@ -102,8 +102,7 @@ pub enum Node<'a> {
     /// structure: trees that differ in it are of different types to a compiled function. Values are
     /// told apart by what `Debug` prints.
     Static(&'a dyn fmt::Debug),
-    /// A part of a container whose number of parts depends on its value, which is part of the
-    /// structure too.
+    /// The number of parts of a tuple, an array, a vector or a map.
     Parts(usize),
 }
 
@@ -195,6 +194,7 @@ impl<T: Tree> Tree for Vec<T> {
 
 impl<T: Tree, const N: usize> Tree for [T; N] {
     fn visit<'a>(&'a self, path: &mut Path, f: &mut dyn FnMut(&Path, Node<'a>)) {
+        f(path, Node::Parts(N));
         for (i, tree) in self.iter().enumerate() {
             path.with(Key::Index(i), |path| tree.visit(path, f));
         }
@@ -240,6 +240,8 @@ macro_rules! tuple_trees {
 
             #[allow(unused_variables, reason = "the empty tuple has no leaf to visit")]
             fn visit<'a>(&'a self, path: &mut Path, f: &mut dyn FnMut(&Path, Node<'a>)) {
+                const PARTS: &[usize] = &[$($i),*];
+                f(path, Node::Parts(PARTS.len()));
                 $(path.with(Key::Index($i), |path| self.$i.visit(path, f));)*
             }
 

@@ -2,10 +2,10 @@
 
 use crate::batch_axes::{BatchAxes, Sizes};
 use crate::error::{Error, Result};
-use crate::ops::call::composite;
+use crate::ops::call::composite_at;
 use crate::ops::control::{leaf_name, result_tree, trace_region};
 use crate::tensor::Tensor;
-use crate::trace::Kind;
+use crate::trace::{Kind, scope};
 use crate::transform::batch::{Batched, batch_values};
 use crate::tree::{self, Path, Tree};
 
@@ -96,7 +96,7 @@ impl Vmap {
         f: impl FnOnce(A) -> R,
         arguments: A,
     ) -> R {
-        composite("vmap", arguments, |arguments| {
+        composite_at(("vmap", location), arguments, |arguments| {
             let inputs = self.inputs(&arguments);
             let (size, members) = match &inputs {
                 Ok((size, inputs)) => (*size, inputs.iter().map(Batched::member).collect()),
@@ -112,8 +112,10 @@ impl Vmap {
             let results = tree::check(&arguments).and(inputs).and_then(|(_, inputs)| {
                 let (func, captures) = traced.result?;
                 let captures = captures.into_iter().map(Batched::same);
-                let outputs = batch_values(&func, size, captures.chain(inputs).collect())?;
-                self.outputs(size, &output, outputs)
+                scope::at(location, || {
+                    let outputs = batch_values(&func, size, captures.chain(inputs).collect())?;
+                    self.outputs(size, &output, outputs)
+                })
             });
             result_tree(results.map_err(|error| error.at(location)), &output)
         })
@@ -121,7 +123,8 @@ impl Vmap {
 
     /// The number of members, and each argument with the axis they stand along.
     fn inputs<A: Tree>(&self, arguments: &A) -> Result<(usize, Vec<Batched>)> {
-        let axes = self.in_axes.of_arguments("vmap", arguments)?;
+        let advice = "what is the same for all members is `SAME`: `in_axes((0, SAME))`";
+        let axes = self.in_axes.of_arguments("vmap", arguments).map_err(|e| e.note(advice))?;
         let sizes = Sizes::of(arguments, &axes);
         let Some(size) = self.size.or(sizes.first()) else {
             return Err(Error::argument(
@@ -133,7 +136,7 @@ impl Vmap {
             Some(size) => format!("there must be axis_size, {size}, members along every axis"),
             None => "there must be the same number of members along every axis".to_owned(),
         };
-        sizes.check(size, &format!("vmap: {rule}"))?;
+        sizes.check(size, &format!("vmap: {rule}")).map_err(|e| e.note(advice))?;
         let leaves = tree::leaves(arguments).into_iter().zip(axes);
         Ok((size, leaves.map(|(tensor, axis)| Batched { tensor, axis }).collect()))
     }
@@ -145,6 +148,7 @@ impl Vmap {
         output: &R,
         values: Vec<Batched>,
     ) -> Result<Vec<Tensor>> {
+        self.out_axes.check_parts(("vmap", "out_axes"), "result", output)?;
         let paths = tree::leaves_with_paths(output).into_iter().map(|(path, _)| path);
         let moved = paths.zip(values).map(|(path, value)| self.output(size, &path, value));
         moved.collect()

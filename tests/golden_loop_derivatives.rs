@@ -330,9 +330,7 @@ fn loops(f: &str, xs: &[Tensor]) -> Option<Vec<Tensor>> {
 
 fn bodies(f: &str, xs: &[Tensor]) -> Option<Vec<Tensor>> {
     let x = &xs[0];
-    let run = |step: &dyn Fn(Tensor, Tensor) -> Pair| {
-        both(scan(|c, x| step(c, x), xs[1].clone(), x.clone()))
-    };
+    let run = |step: &dyn Fn(Tensor, Tensor) -> Pair| both(scan(step, xs[1].clone(), x.clone()));
     Some(match f {
         "stopped" => run(&|c, x| {
             let y = &c * stop_gradient(x.clone());

@@ -476,7 +476,7 @@ fn mistakes() {
           at `report("sizes", pmap(add).call((x.clone(), numbers(2))).unwrap_err());`
         no part: Device: pmap: there must be at least one part, but the axis has none
           at `report("no part", pmap(id).call(numbers(4).slice_in_dim(..0, 0)).unwrap_err());`
-        scalar: Shape: pmap: arg.1: axis 0 is out of range for a tensor of rank 0: it must be in 0..0
+        scalar: Shape: pmap: arg.1: axis 0 is out of range: a scalar has no axes
           at `report("scalar", pmap(add).call((x.clone(), Tensor::scalar(1.0, DType::F32))).unwrap_err());`
           an argument of which every device gets all is `SAME`: `in_axes((SAME, 0))`
         no axis: Device: pmap: no argument has an axis for the devices, so that they must be given: `pmap(f).devices(&devices)`

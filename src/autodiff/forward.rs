@@ -1,9 +1,10 @@
 //! Forward mode.
 
-use super::trace_for;
+use super::{Traced, check_tangents, trace_for};
 use crate::error::Location;
-use crate::ops::call::composite;
-use crate::ops::control::{check_same_type, result_tree};
+use crate::ops::call::composite_at;
+use crate::ops::control::result_tree;
+use crate::trace::scope;
 use crate::transform::jvp::{Dual, jvp_values, or_zeros};
 use crate::tree::{self, Tree};
 
@@ -34,11 +35,10 @@ pub(super) fn jvp_for<A: Tree, R: Tree>(
     primals: A,
     tangents: A,
 ) -> (R, R) {
-    composite(call.0, (primals, tangents), |(primals, tangents)| {
+    let checked = check_tangents(call.0, &primals, &tangents);
+    composite_at(call, (primals, tangents), |(primals, tangents)| {
         let (output, traced) = trace_for(call, &primals, f);
-        let rule = "the tangents must have the type of the primals, but they do not";
-        let pair = (("arg", "is the primal", &primals), ("arg", "is the tangent", &tangents));
-        let result = check_same_type(call.0, rule, pair.0, pair.1).and(traced).and_then(|traced| {
+        let derive = |traced: Traced| {
             let captures = traced.captures.len();
             let inputs = [traced.captures, tree::leaves(&primals)].concat();
             let mut along = vec![None; captures];
@@ -47,7 +47,8 @@ pub(super) fn jvp_for<A: Tree, R: Tree>(
             let pairs = dual.tangents.into_iter().zip(&dual.primals);
             let tangents: Vec<_> = pairs.map(|(t, y)| or_zeros(t, y.aval())).collect();
             Ok([dual.primals, tangents].concat())
-        });
+        };
+        let result = checked.and(traced).and_then(|traced| scope::at(call.1, || derive(traced)));
         result_tree(result.map_err(|error| error.at(call.1)), &(output.clone(), output))
     })
 }

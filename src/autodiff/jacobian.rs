@@ -2,11 +2,11 @@
 
 use super::forward::jvp_for;
 use super::reverse::{differentiate, vjp_for};
-use crate::error::Location;
+use crate::error::{Error, Location};
 use crate::ops::broadcast::Reshape;
-use crate::ops::call::composite;
+use crate::ops::call::composite_at;
 use crate::tensor::Tensor;
-use crate::trace::record_one;
+use crate::trace::{poison, record_one};
 use crate::tree::{self, Tree};
 use crate::vmap::Vmap;
 
@@ -32,7 +32,7 @@ pub fn jacfwd<A: Tree>(f: impl Fn(A) -> Tensor) -> impl Fn(A) -> A {
 /// [`jacfwd`] on behalf of a `call` of a function of the library.
 fn jacfwd_for<A: Tree>(call: (&'static str, Location), f: impl Fn(A) -> Tensor) -> impl Fn(A) -> A {
     move |x| {
-        composite(call.0, x, |x| {
+        composite_at(call, x, |x| {
             let mut position = 0;
             tree::map(&x, |leaf| {
                 let along = |unit: Tensor| {
@@ -44,7 +44,7 @@ fn jacfwd_for<A: Tree>(call: (&'static str, Location), f: impl Fn(A) -> Tensor) 
                             false => Tensor::zeros(other.shape(), other.dtype()),
                         }
                     });
-                    jvp_for(call, &f, x.clone(), tangents).1
+                    jvp_for(call, |x| float_or_poison(call, f(x)), x.clone(), tangents).1
                 };
                 let columns = Vmap::new().run_at(call.1, along, units(leaf)).moveaxis(0, -1);
                 position += 1;
@@ -70,8 +70,8 @@ fn jacfwd_for<A: Tree>(call: (&'static str, Location), f: impl Fn(A) -> Tensor) 
 pub fn jacrev<A: Tree>(f: impl Fn(A) -> Tensor) -> impl Fn(A) -> A {
     let call = ("jacrev", std::panic::Location::caller());
     move |x| {
-        composite("jacrev", x, |x| {
-            let (value, pullback) = vjp_for(call, &f, x);
+        composite_at(call, x, |x| {
+            let (value, pullback) = vjp_for(call, |x| float_or_poison(call, f(x)), x);
             let rows = Vmap::new().run_at(call.1, pullback, units(&value));
             let own = |leaf: &Tensor| leaf.shape().get(1..).unwrap_or_default().to_vec();
             tree::map(&rows, |leaf| with_shape(leaf, [value.shape(), &own(leaf)].concat()))
@@ -112,6 +112,19 @@ pub fn hvp<A: Tree>(f: impl Fn(A) -> Tensor, primals: A, tangents: A) -> A {
     let call = ("hvp", std::panic::Location::caller());
     let gradient = |x: A| differentiate(call.0, call.1, |x| (f(x), ()), x).1;
     jvp_for(call, gradient, primals, tangents).1
+}
+
+/// The result of a function, of which there is a Jacobian if it is a float.
+fn float_or_poison((what, location): (&str, Location), result: Tensor) -> Tensor {
+    if result.check().is_err() || result.dtype().is_float() {
+        return result;
+    }
+    let error = Error::dtype(format!(
+        "{what}: the function must return a floating tensor, but it returns {}: integers have no \
+         derivative, so return a float that follows the argument",
+        result.aval(),
+    ));
+    poison(error.at(location), &[&result])
 }
 
 /// All unit tensors of the type of `x`, along a new first axis.

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use super::reverse::Linearized;
-use super::trace_for;
+use super::{check_tangents, trace_for};
 use crate::error::Error;
-use crate::ops::call::composite;
-use crate::ops::control::{check_same_type, result_tree};
+use crate::ops::call::composite_at;
+use crate::ops::control::result_tree;
+use crate::trace::scope;
 use crate::tree::{self, Tree};
 
 /// The value of `f` at `primals`, and the function that says how it changes along tangents (the
@@ -32,11 +33,11 @@ pub fn linearize<A: Tree, R: Tree>(
 ) -> (R, impl Fn(A) -> R + Clone) {
     let call = ("linearize", std::panic::Location::caller());
     let mut made = None;
-    let (value, residuals) = composite(call.0, primals.clone(), |primals| {
+    let (value, residuals) = composite_at(call, primals.clone(), |primals| {
         let (output, traced) = trace_for(call, &primals, f);
         let parts = traced.and_then(|traced| {
             let inputs = [&traced.captures[..], &tree::leaves(&primals)].concat();
-            Ok(Linearized::of(&traced)?.value(&inputs))
+            scope::at(call.1, || Ok(Linearized::of(&traced)?.value(&inputs)))
         });
         let (values, residuals, linear) = match parts.map_err(|error| error.at(call.1)) {
             Ok((values, residuals, linear)) => (Ok(values), residuals, Ok(linear)),
@@ -48,12 +49,13 @@ pub fn linearize<A: Tree, R: Tree>(
     let linear = Arc::new(made.expect("a composite function runs once"));
     let template = value.clone();
     let along = move |tangents: A| {
-        composite("linear", (tangents, residuals.clone()), |(tangents, residuals)| {
-            let rule = "the tangents must have the type of the primals, but they do not";
-            let pair = (("arg", "is the primal", &primals), ("arg", "is the tangent", &tangents));
-            let results = check_same_type(call.0, rule, pair.0, pair.1).and_then(|()| {
+        let checked = check_tangents(call.0, &primals, &tangents);
+        let inputs = (tangents, residuals.clone());
+        composite_at(("linear", call.1), inputs, |(tangents, residuals)| {
+            let results = checked.and_then(|()| {
                 let linear = linear.as_ref().as_ref().map_err(Error::clone)?;
-                Ok(linear.forward(&residuals, &tree::leaves(&tangents), &tree::leaves(&template)))
+                let (tangents, template) = (tree::leaves(&tangents), tree::leaves(&template));
+                Ok(scope::at(call.1, || linear.forward(&residuals, &tangents, &template)))
             });
             result_tree(results.map_err(|error| error.at(call.1)), &template)
         })

@@ -16,7 +16,7 @@ pub use reverse::{grad, grad_with_aux, value_and_grad, value_and_grad_with_aux, 
 
 use crate::error::{Error, Location, Result};
 use crate::ir::Func;
-use crate::ops::control::{leaf_name, prefixed, trace_region};
+use crate::ops::control::{check_same_type, leaf_name, prefixed, trace_region};
 use crate::tensor::Tensor;
 use crate::trace::Kind;
 use crate::tree::{self, Tree};
@@ -37,7 +37,6 @@ impl Traced {
 
 /// Traces `f` for a `call` of a function of the library, to be differentiated by all of `primals`.
 /// Gives what `f` returned, too: its structure is of use even where a mistake was made.
-#[track_caller]
 fn trace_for<A: Tree, R: Tree>(
     call: (&str, Location),
     primals: &A,
@@ -47,6 +46,13 @@ fn trace_for<A: Tree, R: Tree>(
     let outcome = trace_region(call, "differentiated", Kind::Function, params, primals, f);
     let result = check_floats(call.0, "arg", primals).and(outcome.result);
     (outcome.output, result.map(|(func, captures)| Traced { func, captures }))
+}
+
+/// Checks that there is a tangent of its own type for each leaf of `primals`.
+fn check_tangents<A: Tree>(what: &str, primals: &A, tangents: &A) -> Result<()> {
+    let rule = "the tangents must have the type of the primals, but they do not";
+    let primals = ("arg", "in the primals", primals);
+    check_same_type(what, rule, primals, ("arg", "in the tangents", tangents))
 }
 
 /// Checks that every leaf has a floating dtype: nothing else has a tangent.

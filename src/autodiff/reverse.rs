@@ -6,9 +6,10 @@ use super::{Traced, trace_for};
 use crate::aval::Aval;
 use crate::error::{Error, Location, Result};
 use crate::ir::Func;
-use crate::ops::call::composite;
+use crate::ops::call::composite_at;
 use crate::ops::control::{check_same_type, result_tree};
 use crate::tensor::Tensor;
+use crate::trace::scope;
 use crate::transform::jvp::{jvp, or_zeros};
 use crate::transform::prune::{Effects, prune};
 use crate::transform::split::split;
@@ -132,13 +133,13 @@ pub(super) fn vjp_for<A: Tree, R: Tree>(
     let (what, location) = call;
     let mut made = None;
     // The residuals are results too: where nothing is traced, they are computed with the value.
-    let (value, residuals) = composite(what, primals.clone(), |primals| {
+    let (value, residuals) = composite_at(call, primals.clone(), |primals| {
         let (output, traced) = trace_for(call, &primals, f);
         let parts = traced.and_then(|traced| Ok((Linearized::of(&traced)?, traced.captures)));
         let (values, residuals, pullback) = match parts {
             Ok((parts, captures)) => {
                 let inputs = [captures, tree::leaves(&primals)].concat();
-                let (values, residuals, pullback) = parts.value(&inputs);
+                let (values, residuals, pullback) = scope::at(location, || parts.value(&inputs));
                 (Ok(values), residuals, Ok(pullback))
             }
             Err(error) => {
@@ -153,12 +154,16 @@ pub(super) fn vjp_for<A: Tree, R: Tree>(
     let pullback = Arc::new(pullback);
     let template = value.clone();
     let pull = move |cotangents: R| {
-        composite("pullback", (cotangents, residuals.clone()), |(cotangents, residuals)| {
-            let rule = "the cotangents must have the type of the value, but they do not";
-            let pair = (("value", "is the value", &template), ("value", "is given", &cotangents));
-            let result = check_same_type(what, rule, pair.0, pair.1).and_then(|()| {
+        let rule = "the cotangents must have the type of the value, but they do not";
+        let own = ("value", "in the value", &template);
+        let given = ("value", "in the cotangents", &cotangents);
+        let checked = check_same_type(what, rule, own, given);
+        let inputs = (cotangents, residuals.clone());
+        composite_at(("pullback", location), inputs, |(cotangents, residuals)| {
+            let result = checked.and_then(|()| {
+                let pullback = pullback.as_ref().as_ref().map_err(Error::clone)?;
                 let cotangents = tree::leaves(&cotangents).into_iter().map(Some).collect();
-                pullback.as_ref().as_ref().map_err(Error::clone)?.pull_back(&residuals, cotangents)
+                scope::at(location, || pullback.pull_back(&residuals, cotangents))
             });
             result_tree(result.map_err(|error| error.at(location)), &primals)
         })
@@ -250,9 +255,9 @@ pub(crate) fn differentiate<A: Tree, X: Tree>(
     f: impl FnOnce(A) -> (Tensor, X),
     x: A,
 ) -> ((Tensor, X), A) {
-    composite(what, x, |x| {
+    composite_at((what, location), x, |x| {
         let (output, traced) = trace_for((what, location), &x, f);
-        let result = traced.and_then(|traced| {
+        let derive = |traced: Traced| {
             let value = output.0.aval();
             check_scalar(what, value)?;
             let inputs = [&traced.captures[..], &tree::leaves(&x)].concat();
@@ -261,7 +266,8 @@ pub(crate) fn differentiate<A: Tree, X: Tree>(
             seed[0] = Some(Tensor::ones([], value.dtype));
             let gradient = linear.pull_back(&residuals, seed)?;
             Ok([values, gradient].concat())
-        });
+        };
+        let result = traced.and_then(|traced| scope::at(location, || derive(traced)));
         result_tree(result.map_err(|error| error.at(location)), &(output, x))
     })
 }
@@ -275,7 +281,8 @@ fn check_scalar(what: &str, value: &Aval) -> Result<()> {
     }
     if !value.dtype.is_float() {
         return Err(Error::dtype(format!(
-            "{what}: the function must return a floating scalar, but it returns {value}"
+            "{what}: the function must return a floating scalar, but it returns {value}: integers have \
+             no derivative, so return a float that follows the arguments"
         )));
     }
     Ok(())

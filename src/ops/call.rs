@@ -5,7 +5,7 @@ use xla::XlaOp;
 use super::Operation;
 use super::control::{prefixed, result_tree};
 use crate::aval::Aval;
-use crate::error::{Error, Result};
+use crate::error::{Error, Location, Result};
 use crate::execute;
 use crate::execute::CompileFor;
 use crate::ir::{Func, Value};
@@ -99,15 +99,25 @@ pub(crate) fn record_call<R: Tree>(
 /// there. Tensors that `f` captures are parameters too.
 #[track_caller]
 pub(crate) fn composite<A: Tree, R: Tree>(name: &str, inputs: A, f: impl FnOnce(A) -> R) -> R {
+    composite_at((name, std::panic::Location::caller()), inputs, f)
+}
+
+/// [`composite`] on behalf of a call of a function of the library.
+pub(crate) fn composite_at<A: Tree, R: Tree>(
+    (name, location): (&str, Location),
+    inputs: A,
+    f: impl FnOnce(A) -> R,
+) -> R {
     if trace::is_tracing() {
         return f(inputs);
     }
     let params = prefixed("arg", &inputs);
-    let outcome = trace::trace(name, Kind::Function, Captures::Params, params, |tensors| {
+    let kind = Kind::Function;
+    let outcome = trace::trace(name, location, kind, Captures::Params, params, |tensors| {
         f(tree::unflatten(&inputs, tensors).expect("one tensor for each leaf"))
     });
     let result = outcome.result.map_err(|error| error.note(format!("in {name}")));
-    let source = scope::source(std::panic::Location::caller());
+    let source = scope::source(location);
     let results = tree::check(&inputs).and(result).and_then(|(function, captures)| {
         let inputs = [captures, tree::leaves(&inputs)].concat();
         let arrays: Result<Vec<_>> = inputs.iter().map(trace::concrete).collect();
@@ -116,5 +126,5 @@ pub(crate) fn composite<A: Tree, R: Tree>(name: &str, inputs: A, f: impl FnOnce(
         let goal = if plain { CompileFor::Latency } else { CompileFor::Speed };
         execute::run_function(function, &arrays?, goal, &source)
     });
-    result_tree(results, &outcome.output)
+    result_tree(results.map_err(|error| error.at(location)), &outcome.output)
 }

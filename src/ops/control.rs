@@ -29,7 +29,6 @@ impl<F: Clone> Pure for F {}
 
 /// Traces `f` on tensors with the structure of `template` and the types and names `params`. A mistake
 /// in it says that it was made in the `call` of a function of the library.
-#[track_caller]
 pub(crate) fn trace_region<A: Tree, R: Tree>(
     call: (&str, Location),
     name: &str,
@@ -41,10 +40,10 @@ pub(crate) fn trace_region<A: Tree, R: Tree>(
     // A loop that runs at once is a program of its own: weights it captures are its arguments, so that
     // the same loop with other weights is the same program.
     let captures = if trace::is_tracing() { Captures::Constants } else { Captures::Params };
-    let outcome = trace::trace(name, kind, captures, params, |tensors| {
+    let (what, location) = call;
+    let outcome = trace::trace(name, location, kind, captures, params, |tensors| {
         f(tree::unflatten(template, tensors).expect("one tensor for each leaf"))
     });
-    let (what, location) = call;
     let result = outcome.result.map_err(|error| match error.location() {
         Some(place) if place != location => error.note(format!("in the {what} at {location}")),
         _ => error,

@@ -444,7 +444,7 @@ fn call_custom_vjp<A: Tree, R: Tree, S: Tree>(
         let other = ("result", "from `forward`", &forward.output.0);
         check_same_type("custom_vjp", law, result, other)?;
         let law = "the cotangents that `backward` returns must have the type of the arguments";
-        let own = ("arg", "is the argument", &arguments);
+        let own = ("arg", "in the arguments", &arguments);
         check_same_type("custom_vjp", law, own, ("arg", "from `backward`", &backward.output))?;
         let op = CustomVjp {
             function_captures: captures.len(),

@@ -347,6 +347,11 @@ pub(crate) fn resolve_axis(what: &str, axis: isize, rank: usize) -> Result<usize
     if (0..rank as isize).contains(&resolved) {
         return Ok(resolved as usize);
     }
+    if rank == 0 {
+        return Err(crate::Error::shape(format!(
+            "{what}: axis {axis} is out of range: a scalar has no axes",
+        )));
+    }
     Err(crate::Error::shape(format!(
         "{what}: axis {axis} is out of range for a tensor of rank {rank}: it must be in {}..{rank}",
         -(rank as isize),

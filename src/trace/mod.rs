@@ -152,22 +152,23 @@ impl Panic {
     }
 }
 
-/// Runs `f` once on abstract values with the types and names `params`, and records what it does.
-#[track_caller]
+/// Runs `f` once on abstract values with the types and names `params`, which a call at `place` gives it,
+/// and records what it does.
 pub(crate) fn trace<R: Tree>(
     name: &str,
+    place: Location,
     kind: Kind,
     captures_as: Captures,
     params: Vec<(Aval, String)>,
     f: impl FnOnce(Vec<Tensor>) -> R,
 ) -> Outcome<R> {
-    try_trace(name, kind, captures_as, params, f).unwrap_or_else(|panic| panic.resume())
+    try_trace(name, place, kind, captures_as, params, f).unwrap_or_else(|panic| panic.resume())
 }
 
 /// The same for a caller that can report a mistake instead of the panic that followed it.
-#[track_caller]
 pub(crate) fn try_trace<R: Tree>(
     name: &str,
+    place: Location,
     kind: Kind,
     captures_as: Captures,
     params: Vec<(Aval, String)>,
@@ -180,7 +181,7 @@ pub(crate) fn try_trace<R: Tree>(
     for (aval, name) in params {
         let value = builder.param(aval.clone());
         declared.push(Param { value, name });
-        tensors.push(traced_tensor(id, value, aval, PanicLocation::caller()));
+        tensors.push(traced_tensor(id, value, aval, place));
     }
     let (captures_as, first_array) = FRAMES.with_borrow(|frames| match frames.last() {
         // What a region captures, the function around it captures too, and in the way of that one.

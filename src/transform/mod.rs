@@ -82,7 +82,8 @@ pub(crate) fn build(
 ) -> Result<Func> {
     let params = params.into_iter().map(|aval| (aval, String::new())).collect();
     let mut failed = None;
-    let outcome = trace::trace(name, Kind::Function, Captures::Constants, params, |tensors| {
+    let (place, kind) = (std::panic::Location::caller(), Kind::Function);
+    let outcome = trace::trace(name, place, kind, Captures::Constants, params, |tensors| {
         f(tensors).unwrap_or_else(|error| {
             failed = Some(error);
             Vec::new()

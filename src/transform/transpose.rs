@@ -43,7 +43,10 @@ impl Input {
 
 /// The error of an operation that was asked for the transpose it does not have.
 pub(crate) fn not_linear(name: &str) -> Error {
-    Error::argument(format!("{name}: the operation is not linear, so it has no transpose"))
+    Error::argument(format!(
+        "{name}: the operation is not linear in what is differentiated, so it has no transpose: the \
+         rule of a `custom_jvp` must be linear in the tangents"
+    ))
 }
 
 /// The cotangents of the inputs of `func` (none for those that are known), for cotangents of its

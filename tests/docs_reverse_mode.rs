@@ -1,0 +1,72 @@
+//! The IR that `docs/reverse-mode.md` shows is what the library prints. Where that has changed,
+//!
+//! ```text
+//! UPDATE_EXPECT=1 cargo test --test docs_reverse_mode
+//! ```
+//!
+//! writes it into the page; what is said around it may then have to be changed, too.
+
+use onetrace::prelude::*;
+use onetrace::{Checkpoint, linearize};
+
+/// What the page differentiates: `h = tanh(w * h + x)` for each x; the result is the last h.
+fn last(checkpoint: Checkpoint, w: &Tensor, xs: Tensor) -> Tensor {
+    let step = |h: Tensor, x: Tensor| ((w * h + x).tanh(), ());
+    let scan = Scan::new().checkpoint(checkpoint);
+    scan.run(step, Tensor::scalar(0.0, DType::F32), xs).0
+}
+
+fn weight() -> Tensor {
+    Tensor::scalar(0.5, DType::F32)
+}
+
+fn sequence() -> Tensor {
+    Tensor::ones([1000], DType::F32)
+}
+
+/// The IR of a function of w and xs.
+fn ir<R: Tree>(f: impl Fn(Tensor, Tensor) -> R) -> String {
+    let traced = jit(|(w, xs): (Tensor, Tensor)| f(w, xs)).trace((weight(), sequence()));
+    traced.unwrap().func().to_string()
+}
+
+/// The IR of a function of w, xs and the tangent of w.
+fn ir_along<R: Tree>(f: impl Fn(Tensor, Tensor, Tensor) -> R) -> String {
+    let traced = jit(|(w, xs, t): (Tensor, Tensor, Tensor)| f(w, xs, t));
+    traced.trace((weight(), sequence(), weight())).unwrap().func().to_string()
+}
+
+/// The block of the page that is called `name`.
+fn block(name: &str) -> String {
+    let none = Checkpoint::None;
+    let by_w = |checkpoint| ir(move |w, xs| grad(|w: Tensor| last(checkpoint, &w, xs.clone()))(w));
+    match name {
+        "function" => ir(|w, xs| last(none, &w, xs)),
+        "jvp" => ir_along(|w, xs, t| jvp(|w: Tensor| last(none, &w, xs.clone()), w, t)),
+        "split" => ir_along(|w, xs, t| {
+            let (value, along) = linearize(|w: Tensor| last(none, &w, xs.clone()), w);
+            (value, along(t))
+        }),
+        "grad" => by_w(none),
+        "checkpoint" => by_w(Checkpoint::Every(50)),
+        other => panic!("the page asks for a block {other}, which is not made here"),
+    }
+}
+
+#[test]
+fn the_page_shows_what_is_printed() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/reverse-mode.md");
+    let page = std::fs::read_to_string(path).unwrap();
+    // A block stands behind a comment with its name: <!-- ir: name -->
+    let mut parts = page.split("<!-- ir: ");
+    let mut made = parts.next().unwrap().to_owned();
+    let mut blocks = 0;
+    for part in parts {
+        let (name, rest) = part.split_once(" -->\n```text\n").expect("a block follows its name");
+        let (_, rest) = rest.split_once("```\n").expect("the block ends");
+        made += &format!("<!-- ir: {name} -->\n```text\n{}```\n{rest}", block(name));
+        blocks += 1;
+    }
+    assert_eq!(blocks, 5);
+    expect_test::expect_file!["../docs/reverse-mode.md"].assert_eq(&made);
+}
