@@ -41,7 +41,10 @@ fn compile(xla: &Path) {
         // Thin functions, which take their time in XLA.
         .opt_level(1)
         .debug(false)
-        .files(["onetrace_ops.cc", "onetrace_runtime.cc"].map(|file| Path::new(SOURCES).join(file)))
+        .files(
+            ["onetrace_callback.cc", "onetrace_ops.cc", "onetrace_runtime.cc"]
+                .map(|file| Path::new(SOURCES).join(file)),
+        )
         .compile("onetrace_shim");
 }
 

@@ -55,8 +55,10 @@ impl Executable {
         donated: Vec<usize>,
         device: &Device,
         options: &XlaOptions,
+        calls_host: bool,
     ) -> Result<Executable> {
-        let program = device::compile(std::slice::from_ref(device), computation, options)?;
+        let devices = std::slice::from_ref(device);
+        let program = device::compile(devices, computation, options, calls_host)?;
         Ok(Executable { program, device: device.clone(), results, donated })
     }
 
@@ -167,8 +169,9 @@ fn cached(func: Func, device: &Device, goal: CompileFor) -> Result<Arc<Executabl
     // The lock is not held while XLA compiles: other threads go on.
     let computation = lower::lower(&func.simplified(), &[])?;
     let results = func.result_avals();
+    let (options, calls_host) = (goal.options(), func.has_effect());
     let executable =
-        Executable::compile(&computation, results, Vec::new(), device, &goal.options())?;
+        Executable::compile(&computation, results, Vec::new(), device, &options, calls_host)?;
     let executable = Arc::new(executable);
     let mut cache = lock();
     if cache.len() >= CACHE_LIMIT {

@@ -148,6 +148,13 @@ impl HostArray {
         HostArray { aval: aval.clone(), bytes }
     }
 
+    /// The part at a position of the first `axes` axes, counted in row-major order, without them.
+    pub fn member(&self, axes: usize, position: usize) -> HostArray {
+        let aval = self.aval.with_shape(&self.aval.shape[axes..]);
+        let size = aval.size() * aval.dtype.size();
+        HostArray { bytes: self.bytes[position * size..][..size].to_vec(), aval }
+    }
+
     /// The elements, if their type is `T`.
     pub fn to_vec<T: Element>(&self) -> Result<Vec<T>> {
         if T::DTYPE == self.aval.dtype {

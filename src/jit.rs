@@ -366,7 +366,9 @@ impl<A: Tree, R: Tree> Lowered<A, R> {
         options.check()?;
         let Lowered { traced, computation, donated, .. } = self;
         let results = traced.func.result_avals();
-        let executable = Executable::compile(&computation, results, donated, device, options)?;
+        let calls_host = traced.func.has_effect();
+        let executable =
+            Executable::compile(&computation, results, donated, device, options, calls_host)?;
         Ok(Compiled {
             executable,
             captures: traced.captures,

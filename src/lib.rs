@@ -98,6 +98,7 @@
 //! | [`scan`], [`while_loop`], [`While`], [`fori_loop`], [`cond`], [`switch`], [`map`], [`associative_scan`] | loops and branches |
 //! | [`tree`] | trees of tensors, and paths of their leaves |
 //! | [`nn`] | layers, recurrent cells and [initialisers](nn::init), as in Flax NNX |
+//! | [`optim`] | optimisers and schedules, as in optax |
 //! | [`random`] | random numbers, as `jax.random` draws them |
 //! | [`hlo`] | HLO modules: their forms, figures and graphs, and running what other programs wrote |
 //! | [`io`] | `.npy` and safetensors files |
@@ -108,6 +109,7 @@ mod array;
 mod autodiff;
 pub mod aval;
 mod batch_axes;
+mod callback;
 mod device;
 mod error;
 mod execute;
@@ -122,6 +124,7 @@ mod lower;
 mod memory;
 pub mod nn;
 mod ops;
+pub mod optim;
 mod pjrt;
 mod pmap;
 #[doc(hidden)]
@@ -135,7 +138,7 @@ mod vmap;
 mod xla_ext;
 
 pub use autodiff::{
-    grad, grad_with_aux, hessian, hvp, jacfwd, jacrev, jvp, value_and_grad,
+    grad, grad_with_aux, hessian, hvp, jacfwd, jacrev, jvp, linearize, value_and_grad,
     value_and_grad_with_aux, vjp,
 };
 pub use aval::{Aval, DType, Shape};
@@ -152,6 +155,7 @@ pub use ops::collective::{axis_index, pmax, pmean, pmin, psum};
 pub use ops::concatenate::{concatenate, stack};
 pub use ops::control::Pure;
 pub use ops::custom::{custom_jvp, custom_vjp};
+pub use ops::debug_print::debug_print;
 pub use ops::einsum::{TensordotAxes, einsum};
 pub use ops::reduce::{Axes, keepdims};
 pub use ops::scan::{Scan, scan};
@@ -177,11 +181,12 @@ extern crate self as onetrace;
 /// What most programs need: `use onetrace::prelude::*;`.
 pub mod prelude {
     pub use crate::nn::RnnCell;
+    pub use crate::optim::GradientTransformation;
     pub use crate::tree::{self, Tree};
     pub use crate::{
         DType, Device, Error, Result, Scan, Tensor, While, concatenate, cond, einsum, fori_loop,
-        grad, jit, jvp, keepdims, map, nn, random, scan, select, stack, switch, value_and_grad,
-        vjp, vmap, while_loop,
+        grad, jit, jvp, keepdims, map, nn, optim, random, scan, select, stack, switch,
+        value_and_grad, vjp, vmap, while_loop,
     };
     pub use onetrace_derive::Tree;
 }

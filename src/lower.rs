@@ -45,6 +45,8 @@ pub(crate) struct Lowering {
     some_op: OnceCell<XlaOp>,
     /// The equation that is being lowered, for metadata.
     current: RefCell<Option<Metadata>>,
+    /// What the last call of the host gave.
+    last_call: RefCell<Option<XlaOp>>,
 }
 
 /// What HLO is told of the equation that an operation comes from.
@@ -75,6 +77,7 @@ impl Lowering {
             builder: XlaBuilder::new(name),
             some_op: OnceCell::new(),
             current: RefCell::new(None),
+            last_call: RefCell::new(None),
         }
     }
 
@@ -122,6 +125,17 @@ impl Lowering {
             }
         }
         self.current.replace(metadata);
+    }
+
+    /// Adds a call of the host, behind those that there are: it gets the result of the one before it
+    /// as an operand, for XLA:CPU runs side by side what does not depend on one another.
+    pub fn in_order(&self, call: impl FnOnce(&XlaOp) -> Result<XlaOp>) -> Result<()> {
+        let before = match self.last_call.take() {
+            Some(before) => before,
+            None => self.builder.zero(ElementType::U8)?,
+        };
+        self.last_call.replace(Some(call(&before)?));
+        Ok(())
     }
 
     fn tuple_parameter(&self, params: &[Aval]) -> Result<Vec<XlaOp>> {

@@ -81,6 +81,7 @@ unsafe extern "C" {
         input_count: usize,
         outputs: *mut RawBuffer,
         output_count: usize,
+        wait: bool,
     ) -> RawError;
     fn onetrace_optimized_module(
         executable: RawExecutable,
@@ -282,12 +283,14 @@ impl Client {
     }
 
     /// Compiles a computation for devices of the client, one replica for each. `options` are names
-    /// and values of XLA's options that hold for this compilation only.
+    /// and values of XLA's options that hold for this compilation only. A program that `calls_host`
+    /// is done when [`execute`](Executable::execute) comes back.
     pub fn compile(
         &self,
         ordinals: &[usize],
         computation: &XlaComputation,
         options: &[(String, String)],
+        calls_host: bool,
     ) -> Result<Executable> {
         assert!(!ordinals.is_empty(), "a program is compiled for a device");
         let devices: Vec<RawDevice> = ordinals.iter().map(|&i| self.device(i)).collect();
@@ -303,7 +306,7 @@ impl Client {
             onetrace_compile(devices, replicas, computation, texts, count, &mut executable)
         };
         let raw = made(error, executable).map_err(xla_error)?;
-        Ok(Executable { raw, client: self.clone(), replicas: ordinals.len() })
+        Ok(Executable { raw, client: self.clone(), replicas: ordinals.len(), calls_host })
     }
 }
 
@@ -351,6 +354,7 @@ pub(crate) struct Executable {
     raw: NonNull<c_void>,
     client: Client,
     replicas: usize,
+    calls_host: bool,
 }
 
 // SAFETY: a PJRT executable may be used from many threads at the same time.
@@ -379,7 +383,8 @@ impl Executable {
         // SAFETY: there are `count` inputs and room for `results` outputs for each replica.
         let error = unsafe {
             let (raw, inputs, outputs) = (self.raw.as_ptr(), inputs.as_ptr(), outputs.as_mut_ptr());
-            onetrace_execute(raw, self.replicas, inputs, count, outputs, results)
+            let wait = self.calls_host;
+            onetrace_execute(raw, self.replicas, inputs, count, outputs, results, wait)
         };
         checked(error).map_err(xla_error)?;
         let buffer = |&raw: &RawBuffer| {

@@ -293,7 +293,12 @@ impl<A: Tree, R: Tree, F: Fn(A) -> R> Pmap<A, R, F> {
 
     fn compile(traced: Traced<R>, call: &Call) -> Result<Program<R>> {
         let computation = lower::lower(&traced.func.simplified(), &[])?;
-        let program = device::compile(&call.devices, &computation, &XlaOptions::new())?;
+        let program = device::compile(
+            &call.devices,
+            &computation,
+            &XlaOptions::new(),
+            traced.func.has_effect(),
+        )?;
         let count = call.devices.len();
         let indices = HostArray::new(&(0..count as i32).collect::<Vec<_>>(), &[count])?;
         let indices = Array::from_host(indices, "axis_index");

@@ -260,6 +260,16 @@ impl Tensor {
         }
     }
 
+    /// Whether the two are one value, and not only equal ones.
+    pub(crate) fn is_same(&self, other: &Tensor) -> bool {
+        match (&self.0, &other.0) {
+            (Repr::Concrete(a), Repr::Concrete(b)) => a.id() == b.id(),
+            (Repr::Traced(a), Repr::Traced(b)) => a.trace == b.trace && a.value == b.value,
+            (Repr::Poisoned(a), Repr::Poisoned(b)) => Arc::ptr_eq(a, b),
+            _ => false,
+        }
+    }
+
     pub(crate) fn to_host(&self) -> Result<Arc<HostArray>> {
         match &self.0 {
             Repr::Concrete(array) => array.to_host(),

@@ -2,13 +2,15 @@
 //!
 //! A tree is a value that is built of tensors: a [`Tensor`], a tuple, array, `Vec`, `Option` or
 //! `BTreeMap` of trees, `()`, or a struct with `#[derive(Tree)]`. They stand where JAX has pytrees.
-//! Leaves have an order (that of the fields) and a path such as `dense_i.kernel` or `0.hidden`.
+//! Leaves have an order (that of the fields) and a path such as `dense_i.kernel` or `0.hidden`, which
+//! also says what [kind](Kind) of leaf it is: whether it is state or may be a parameter.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::Tensor;
 use crate::error::{Error, ErrorKind, Result};
+use crate::nn::Mode;
 
 /// One step from a tree to a part of it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -21,28 +23,64 @@ pub enum Key {
     Name(String),
 }
 
+/// What a leaf is to the tree it belongs to: Flax's types of variables.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// Anything that nothing else is said of. A floating tensor of this kind is a
+    /// [parameter](is_parameter).
+    #[default]
+    Param,
+    /// State, such as batch statistics: below a field with `#[tree(state)]`.
+    State,
+    /// The key of a stream of random keys, which is state.
+    RngKey,
+    /// The number of keys drawn from such a stream, which is state.
+    RngCount,
+}
+
 /// The way from the root of a tree to a part of it; prints as `layers.0.kernel`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Path(Vec<Key>);
+pub struct Path {
+    keys: Vec<Key>,
+    kind: Kind,
+}
 
 impl Path {
     /// Runs `f` with `key` appended, and takes it off again.
     pub fn with<R>(&mut self, key: Key, f: impl FnOnce(&mut Path) -> R) -> R {
-        self.0.push(key);
+        self.with_kind(key, self.kind, f)
+    }
+
+    /// The same for a part whose leaves are of this kind.
+    pub fn with_kind<R>(&mut self, key: Key, kind: Kind, f: impl FnOnce(&mut Path) -> R) -> R {
+        let outer = std::mem::replace(&mut self.kind, kind);
+        self.keys.push(key);
         let result = f(self);
-        self.0.pop();
+        self.keys.pop();
+        self.kind = outer;
         result
     }
 
     /// The steps from the root.
     pub fn keys(&self) -> &[Key] {
-        &self.0
+        &self.keys
+    }
+
+    /// What the leaf is to the tree.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Whether the leaf is state, which training does not change by a gradient: it is below a field
+    /// with `#[tree(state)]`.
+    pub fn is_state(&self) -> bool {
+        self.kind != Kind::Param
     }
 }
 
 impl fmt::Display for Path {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, key) in self.0.iter().enumerate() {
+        for (i, key) in self.keys.iter().enumerate() {
             if i > 0 {
                 f.write_str(".")?;
             }
@@ -102,6 +140,12 @@ pub trait Tree: Clone {
 
     /// The same tree with every leaf replaced by what `f` makes of it.
     fn map(&self, path: &mut Path, f: &mut dyn FnMut(&Path, &Tensor) -> Tensor) -> Self;
+
+    /// Puts every layer below that works otherwise when it is trained into this mode; see
+    /// [`nn::train`](crate::nn::train). Trees written by hand hand it on to their parts.
+    fn set_modes(&mut self, mode: Mode) {
+        let _ = mode;
+    }
 }
 
 impl Tree for Tensor {
@@ -125,6 +169,10 @@ impl<T: Tree> Tree for Option<T> {
     fn map(&self, path: &mut Path, f: &mut dyn FnMut(&Path, &Tensor) -> Tensor) -> Self {
         self.as_ref().map(|tree| tree.map(path, f))
     }
+
+    fn set_modes(&mut self, mode: Mode) {
+        self.iter_mut().for_each(|tree| tree.set_modes(mode));
+    }
 }
 
 impl<T: Tree> Tree for Vec<T> {
@@ -139,6 +187,10 @@ impl<T: Tree> Tree for Vec<T> {
         let items = self.iter().enumerate();
         items.map(|(i, tree)| path.with(Key::Index(i), |path| tree.map(path, f))).collect()
     }
+
+    fn set_modes(&mut self, mode: Mode) {
+        self.iter_mut().for_each(|tree| tree.set_modes(mode));
+    }
 }
 
 impl<T: Tree, const N: usize> Tree for [T; N] {
@@ -150,6 +202,10 @@ impl<T: Tree, const N: usize> Tree for [T; N] {
 
     fn map(&self, path: &mut Path, f: &mut dyn FnMut(&Path, &Tensor) -> Tensor) -> Self {
         std::array::from_fn(|i| path.with(Key::Index(i), |path| self[i].map(path, f)))
+    }
+
+    fn set_modes(&mut self, mode: Mode) {
+        self.iter_mut().for_each(|tree| tree.set_modes(mode));
     }
 }
 
@@ -171,6 +227,10 @@ impl<T: Tree> Tree for BTreeMap<String, T> {
         };
         self.iter().map(&mut mapped).collect()
     }
+
+    fn set_modes(&mut self, mode: Mode) {
+        self.values_mut().for_each(|tree| tree.set_modes(mode));
+    }
 }
 
 macro_rules! tuple_trees {
@@ -186,6 +246,11 @@ macro_rules! tuple_trees {
             #[allow(unused_variables, clippy::unused_unit, reason = "as above")]
             fn map(&self, path: &mut Path, f: &mut dyn FnMut(&Path, &Tensor) -> Tensor) -> Self {
                 ($(path.with(Key::Index($i), |path| self.$i.map(path, f)),)*)
+            }
+
+            #[allow(unused_variables, reason = "as above")]
+            fn set_modes(&mut self, mode: Mode) {
+                $(self.$i.set_modes(mode);)*
             }
         }
     )*};
@@ -222,6 +287,22 @@ pub fn leaves_with_paths<T: Tree>(tree: &T) -> Vec<(Path, Tensor)> {
         }
     });
     out
+}
+
+/// Whether the leaf at `path` is a parameter, which gradients and optimisers are about: it is a
+/// floating tensor, and no [state](Path::is_state).
+///
+/// # Examples
+/// ```
+/// use onetrace::prelude::*;
+/// let layer = nn::BatchNorm::new(&mut nn::Rngs::new(0), 2);
+/// let leaves = tree::leaves_with_paths(&layer).into_iter();
+/// let parameters = leaves.filter(|(path, leaf)| tree::is_parameter(path, leaf));
+/// let names: Vec<String> = parameters.map(|(path, _)| path.to_string()).collect();
+/// assert_eq!(names, ["scale", "bias"]); // and not the running mean and variance
+/// ```
+pub fn is_parameter(path: &Path, leaf: &Tensor) -> bool {
+    !path.is_state() && leaf.dtype().is_float()
 }
 
 /// The same tree with every leaf replaced by what `f` makes of it; `jax.tree.map`.

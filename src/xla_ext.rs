@@ -5,9 +5,15 @@
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 
+use std::panic::AssertUnwindSafe;
+use std::sync::OnceLock;
+
 use xla::{XlaBuilder, XlaComputation, XlaOp};
 
+use crate::aval::{Aval, DType};
 use crate::error::Result;
+use crate::host::HostArray;
+use crate::lower::element_type;
 
 /// A pointer to a C++ `xla::XlaOp`.
 type RawOp = *mut c_void;
@@ -42,6 +48,17 @@ unsafe extern "C" {
         axis: usize,
         reverse: bool,
     ) -> RawOp;
+    fn onetrace_callback(
+        operands: *const RawOp,
+        count: usize,
+        target: *const c_char,
+        attributes: *const c_char,
+    ) -> RawOp;
+    fn onetrace_register_callback(
+        name: *const c_char,
+        name_size: usize,
+        called: unsafe extern "C" fn(*const c_char, usize, *const CallOperand, usize) -> bool,
+    ) -> bool;
     fn onetrace_set_op_metadata(
         any_op_of_the_builder: RawOp,
         op_type: *const c_char,
@@ -195,6 +212,88 @@ pub(crate) fn cumulative(
         onetrace_cumulative(raw(x), raw(init), computation, pointer, rank, axis, reverse)
     };
     wrap(x.builder(), op)
+}
+
+/// A call of the handler that is registered as `target`, which XLA keeps although only its being made
+/// comes of it: a `u8[]`. There is at least one operand; `attributes` is a dictionary of MLIR.
+pub(crate) fn callback(operands: &[XlaOp], target: &str, attributes: &str) -> Result<XlaOp> {
+    let values: Vec<RawOp> = operands.iter().map(raw).collect();
+    let (target, attributes) = (c_string(target), c_string(attributes));
+    // SAFETY: as in `unary`; the slice has the length passed.
+    let op = unsafe {
+        let (pointer, count) = (values.as_ptr(), values.len());
+        onetrace_callback(pointer, count, target.as_ptr(), attributes.as_ptr())
+    };
+    wrap(operands[0].builder(), op)
+}
+
+/// An operand of a call that a program makes.
+#[repr(C)]
+struct CallOperand {
+    primitive_type: i32,
+    data: *const u8,
+    dims: *const i64,
+    rank: usize,
+}
+
+impl CallOperand {
+    /// The array, if its type is one of ours.
+    ///
+    /// # Safety
+    /// `dims` are `rank` sizes, and `data` a dense array of this type and shape.
+    unsafe fn array(&self) -> Option<HostArray> {
+        // SAFETY: the caller's promise; a pointer to nothing may be null.
+        unsafe {
+            let dims = match self.rank {
+                0 => &[],
+                rank => std::slice::from_raw_parts(self.dims, rank),
+            };
+            let is_type =
+                |&dtype: &DType| element_type(dtype).primitive_type() as i32 == self.primitive_type;
+            let dtype = DType::ALL.into_iter().find(is_type)?;
+            let shape: Option<Vec<usize>> = dims.iter().map(|&d| usize::try_from(d).ok()).collect();
+            let aval = Aval::new(dtype, shape?);
+            let bytes = match aval.byte_size()? {
+                0 => &[],
+                size => std::slice::from_raw_parts(self.data, size),
+            };
+            Some(HostArray { aval, bytes: bytes.to_vec() })
+        }
+    }
+}
+
+/// What a program that calls back calls: it gets a text and the operands, and returns whether they
+/// mean something to it.
+type Handler = fn(&str, Vec<HostArray>) -> bool;
+
+/// The one handler there is.
+static HANDLER: OnceLock<Handler> = OnceLock::new();
+
+/// Makes XLA:CPU call `handler` where a program calls `name`. Returns whether it does.
+pub(crate) fn register_callback(name: &str, handler: Handler) -> bool {
+    unsafe extern "C" fn called(
+        text: *const c_char,
+        size: usize,
+        operands: *const CallOperand,
+        count: usize,
+    ) -> bool {
+        // SAFETY: the shim passes a text of `size` bytes and `count` operands, at least one, with
+        // the data that XLA gives it.
+        let (text, operands) = unsafe {
+            let text = std::slice::from_raw_parts(text.cast::<u8>(), size);
+            let operands = std::slice::from_raw_parts(operands, count).iter();
+            (text, operands.map(|o| o.array()).collect::<Option<Vec<HostArray>>>())
+        };
+        let (Ok(text), Some(operands)) = (std::str::from_utf8(text), operands) else {
+            return false;
+        };
+        let run = || HANDLER.get().is_some_and(|handler| handler(text, operands));
+        // No panic may leave through C++.
+        std::panic::catch_unwind(AssertUnwindSafe(run)).unwrap_or(false)
+    }
+    HANDLER.get_or_init(|| handler);
+    // SAFETY: XLA copies the name; the function lives as long as the process.
+    unsafe { onetrace_register_callback(name.as_ptr().cast(), name.len(), called) }
 }
 
 /// Sets the metadata that the builder of `op` attaches to every operation it makes from now on.

@@ -204,6 +204,75 @@ fn a_wrong_number_of_leaves_does_not_make_a_tree() {
     }
 }
 
+#[derive(Clone, Debug, Tree)]
+struct Averaged {
+    weights: Dense,
+    #[tree(state)]
+    average: Dense,
+    #[tree(state)]
+    steps: Option<Tensor>,
+    count: Tensor,
+    rngs: nn::Rngs,
+}
+
+/// What `f` tells of each leaf.
+fn told<T: Tree, R>(tree: &T, f: impl Fn(&tree::Path, &Tensor) -> R) -> Vec<R> {
+    tree::leaves_with_paths(tree).iter().map(|(path, leaf)| f(path, leaf)).collect()
+}
+
+#[test]
+fn paths_tell_state_from_parameters() {
+    use tree::Kind::{Param, RngCount, RngKey, State};
+    let dense = |x: f32| Dense { kernel: Tensor::scalar(x, DType::F32), bias: Some(leaf(1)) };
+    let tree = Averaged {
+        weights: dense(1.0),
+        average: dense(2.0),
+        steps: Some(leaf(3)),
+        count: leaf(4),
+        rngs: nn::Rngs::new(0),
+    };
+    let kinds = [Param, Param, State, State, State, Param, RngKey, RngCount];
+    assert_eq!(told(&tree, |path, _| path.kind()), kinds);
+    let is_state = kinds.map(|kind| kind != Param);
+    assert_eq!(told(&tree, |path, _| path.is_state()), is_state);
+    // A parameter floats, too: a bias of integers and a count are none.
+    let parameters = [true, false, false, false, false, false, false, false];
+    assert_eq!(told(&tree, tree::is_parameter), parameters);
+    assert_eq!(nn::parameter_count(&tree), 1);
+    // Inside of other trees that is still so, and a stream stays one in a field of state.
+    let inside = told(&(vec![tree.clone()], leaf(0)), |path, _| path.kind());
+    assert_eq!(inside[..8], kinds);
+    assert_eq!(inside[8], Param);
+    #[derive(Clone, Tree)]
+    struct Below(#[tree(state)] (nn::RngStream, Tensor));
+    let below = Below((nn::RngStream::new(0), leaf(0)));
+    assert_eq!(told(&below, |path, _| path.kind()), [RngKey, RngCount, State]);
+    // To everything else state is a leaf: it goes through a map and a compiled function.
+    let same = jit(|tree: Averaged| tree).call(&tree).unwrap();
+    assert_eq!(told(&same, |path, _| path.kind()), kinds);
+    let mut mapped = Vec::new();
+    tree.map(&mut Default::default(), &mut |path, leaf| {
+        mapped.push(path.kind());
+        leaf.clone()
+    });
+    assert_eq!(mapped, kinds);
+}
+
+#[test]
+fn modes_are_set_in_all_parts_of_a_tree() {
+    type Parts = (Option<nn::Mode>, Vec<nn::Mode>, [nn::Mode; 2], BTreeMap<String, nn::Mode>);
+    let train = nn::Mode::Train;
+    let parts: Parts = (Some(train), vec![train], [train; 2], [("a".to_owned(), train)].into());
+    let mut tree = Pair { a: parts, b: leaf(0) };
+    let before = structure(&tree);
+    nn::eval(&mut tree);
+    assert!(!format!("{:?}", tree.a).contains("Train"), "{:?}", tree.a);
+    // A function is compiled for each mode.
+    assert_ne!(structure(&tree), before);
+    nn::train(&mut tree);
+    assert_eq!(structure(&tree), before);
+}
+
 mod elsewhere {
     /// The derive macro works without any import, whatever the names around it mean.
     #[derive(Clone, onetrace_derive::Tree)]

@@ -10,6 +10,10 @@ use syn::{Data, DeriveInput, Error, Field, Index, Member, parse_macro_input, par
 /// Every field must be a tree itself, or be marked `#[tree(static)]`: then it is not traced, is
 /// copied along, and is part of the structure of the tree. It must be `Clone + Debug`, and `Debug`
 /// must tell its values apart: a compiled function takes values that print the same for the same.
+///
+/// A field marked `#[tree(state)]` is a tree whose leaves are state (batch statistics, a counter, keys)
+/// and no parameters: they are traced, saved and carried by loops as any other, and gradients and
+/// optimisers pass them by. Whatever such a field holds, all of it is state.
 #[proc_macro_derive(Tree, attributes(tree))]
 pub fn derive_tree(input: proc_macro::TokenStream) -> proc_macro::TokenStream {
     let input = parse_macro_input!(input as DeriveInput);
@@ -25,6 +29,7 @@ fn expand(mut input: DeriveInput) -> Result<TokenStream, Error> {
 
     let mut visits = Vec::new();
     let mut maps = Vec::new();
+    let mut modes = Vec::new();
     let (mut tree_types, mut static_types) = (TokenStream::new(), TokenStream::new());
     for (index, field) in fields.iter().enumerate() {
         let (member, key) = match &field.ident {
@@ -38,7 +43,8 @@ fn expand(mut input: DeriveInput) -> Result<TokenStream, Error> {
             }
         };
         let ty = &field.ty;
-        if is_static(field)? {
+        let role = role(field)?;
+        if role == Role::Static {
             static_types.extend(quote!(#ty));
             visits.push(quote!(
                 path.with(#key, |path| f(path, ::onetrace::tree::Node::Static(&self.#member)));
@@ -46,11 +52,18 @@ fn expand(mut input: DeriveInput) -> Result<TokenStream, Error> {
             maps.push(quote!(#member: ::core::clone::Clone::clone(&self.#member)));
         } else {
             tree_types.extend(quote!(#ty));
+            let (with, arguments) = match role {
+                Role::State => (quote!(with_kind), quote!(#key, ::onetrace::tree::Kind::State,)),
+                _ => (quote!(with), quote!(#key,)),
+            };
             visits.push(quote!(
-                path.with(#key, |path| <#ty as ::onetrace::tree::Tree>::visit(&self.#member, path, f));
+                path.#with(#arguments |path| <#ty as ::onetrace::tree::Tree>::visit(&self.#member, path, f));
             ));
             maps.push(quote!(
-                #member: path.with(#key, |path| <#ty as ::onetrace::tree::Tree>::map(&self.#member, path, f))
+                #member: path.#with(#arguments |path| <#ty as ::onetrace::tree::Tree>::map(&self.#member, path, f))
+            ));
+            modes.push(quote!(
+                <#ty as ::onetrace::tree::Tree>::set_modes(&mut self.#member, mode);
             ));
         }
     }
@@ -90,6 +103,11 @@ fn expand(mut input: DeriveInput) -> Result<TokenStream, Error> {
             ) -> Self {
                 #name { #(#maps),* }
             }
+
+            #[allow(unused_variables, reason = "a struct may have no field")]
+            fn set_modes(&mut self, mode: ::onetrace::nn::Mode) {
+                #(#modes)*
+            }
         }
     })
 }
@@ -110,15 +128,35 @@ fn mentions(types: &TokenStream, name: &Ident) -> bool {
     })
 }
 
-/// Whether a field carries `#[tree(static)]`; any other `#[tree(..)]` is a mistake.
-fn is_static(field: &Field) -> Result<bool, Error> {
-    let mut found = false;
+/// What a field is to the tree.
+#[derive(Clone, Copy, PartialEq)]
+enum Role {
+    /// A tree.
+    Part,
+    /// A tree whose leaves are state.
+    State,
+    /// Data that is not traced.
+    Static,
+}
+
+/// What the attribute of a field says, `#[tree(static)]` or `#[tree(state)]`; any other is a mistake.
+fn role(field: &Field) -> Result<Role, Error> {
+    let mut role = Role::Part;
     for attribute in field.attrs.iter().filter(|a| a.path().is_ident("tree")) {
         let argument: TokenStream = attribute.parse_args()?;
-        if argument.to_string() != "static" {
-            return Err(Error::new(argument.span(), "the one attribute is #[tree(static)]"));
+        let said = match argument.to_string().as_str() {
+            "static" => Role::Static,
+            "state" => Role::State,
+            _ => {
+                let message = "the attributes are #[tree(static)] and #[tree(state)]";
+                return Err(Error::new(argument.span(), message));
+            }
+        };
+        if role != Role::Part && role != said {
+            let message = "a field is #[tree(static)] or #[tree(state)], not both";
+            return Err(Error::new(argument.span(), message));
         }
-        found = true;
+        role = said;
     }
-    Ok(found)
+    Ok(role)
 }

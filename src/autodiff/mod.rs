@@ -5,10 +5,13 @@
 
 mod forward;
 mod jacobian;
+mod linearize;
 mod reverse;
 
 pub use forward::jvp;
 pub use jacobian::{hessian, hvp, jacfwd, jacrev};
+pub use linearize::linearize;
+pub(crate) use reverse::differentiate;
 pub use reverse::{grad, grad_with_aux, value_and_grad, value_and_grad_with_aux, vjp};
 
 use crate::error::{Error, Location, Result};

@@ -10,14 +10,14 @@ use crate::ops::call::composite;
 use crate::ops::control::{check_same_type, result_tree};
 use crate::tensor::Tensor;
 use crate::transform::jvp::{jvp, or_zeros};
-use crate::transform::prune::prune;
+use crate::transform::prune::{Effects, prune};
 use crate::transform::split::split;
 use crate::transform::transpose::{Input, transpose_values};
 use crate::transform::{count, flagged, inline};
 use crate::tree::{self, Tree};
 
 /// A function in two parts: its value, and the linear map of tangents at that value.
-struct Linearized {
+pub(super) struct Linearized {
     /// The parameters -> the results, and then the residuals.
     value: Func,
     /// The residuals, and then the tangents of active parameters -> the tangents of results.
@@ -29,7 +29,7 @@ struct Linearized {
 }
 
 impl Linearized {
-    fn of(traced: &Traced) -> Result<Linearized> {
+    pub fn of(traced: &Traced) -> Result<Linearized> {
         let func = &traced.func;
         let (params, results) = (func.params().len(), func.results().len());
         let active = traced.active();
@@ -42,10 +42,10 @@ impl Linearized {
 
         // What the linear part does not need is no residual.
         let keep = [vec![false; split.residuals], vec![true; actives]].concat();
-        let linear = prune(&split.unknown, &vec![true; tangents], &keep);
+        let linear = prune(&split.unknown, &vec![true; tangents], &keep, Effects::Keep);
         let needed = &linear.params[..split.residuals];
         let used = [&vec![true; results], needed].concat();
-        let value = prune(&split.known, &used, &vec![true; params]);
+        let value = prune(&split.known, &used, &vec![true; params], Effects::Keep);
         Ok(Linearized {
             value: value.func,
             linear: linear.func,
@@ -55,24 +55,41 @@ impl Linearized {
     }
 
     /// The results of the function for these inputs, and what its linear part is there.
-    fn value(self, inputs: &[Tensor]) -> (Vec<Tensor>, Vec<Tensor>, Pullback) {
+    pub fn value(self, inputs: &[Tensor]) -> (Vec<Tensor>, Vec<Tensor>, LinearPart) {
         let mut values = inline(&self.value, inputs);
         let residuals = values.split_off(values.len() - self.residuals);
-        (values, residuals, Pullback { linear: self.linear, tangents: self.tangents })
+        (values, residuals, LinearPart { linear: self.linear, tangents: self.tangents })
     }
 }
 
-/// The linear map of cotangents of the results to those of the arguments.
-struct Pullback {
+/// The linear map of tangents of the arguments to those of the results.
+pub(super) struct LinearPart {
     /// The residuals, and then the tangents of the arguments -> the tangents of results.
     linear: Func,
     /// Which results have a tangent: the cotangents of others are of no account.
     tangents: Vec<bool>,
 }
 
-impl Pullback {
+impl LinearPart {
+    /// The tangents of the results, of the types of `template`, at the value that left these residuals,
+    /// in the open trace.
+    pub fn forward(
+        &self,
+        residuals: &[Tensor],
+        tangents: &[Tensor],
+        template: &[Tensor],
+    ) -> Vec<Tensor> {
+        let mut along = inline(&self.linear, &[residuals, tangents].concat()).into_iter();
+        let own = template.iter().zip(&self.tangents);
+        own.map(|(y, &has)| or_zeros(if has { along.next() } else { None }, y.aval())).collect()
+    }
+
     /// The cotangents of the arguments at the value that left these residuals, in the open trace.
-    fn apply(&self, residuals: &[Tensor], cotangents: Vec<Option<Tensor>>) -> Result<Vec<Tensor>> {
+    fn pull_back(
+        &self,
+        residuals: &[Tensor],
+        cotangents: Vec<Option<Tensor>>,
+    ) -> Result<Vec<Tensor>> {
         let avals = self.linear.param_avals();
         let arguments = &avals[residuals.len()..];
         let known = residuals.iter().cloned().map(Input::Known);
@@ -141,7 +158,7 @@ pub(super) fn vjp_for<A: Tree, R: Tree>(
             let pair = (("value", "is the value", &template), ("value", "is given", &cotangents));
             let result = check_same_type(what, rule, pair.0, pair.1).and_then(|()| {
                 let cotangents = tree::leaves(&cotangents).into_iter().map(Some).collect();
-                pullback.as_ref().as_ref().map_err(Error::clone)?.apply(&residuals, cotangents)
+                pullback.as_ref().as_ref().map_err(Error::clone)?.pull_back(&residuals, cotangents)
             });
             result_tree(result.map_err(|error| error.at(location)), &primals)
         })
@@ -227,7 +244,7 @@ pub fn value_and_grad_with_aux<A: Tree, X: Tree>(
 }
 
 /// The value of `f` at `x`, with what it returns beside it, and its gradient.
-pub(super) fn differentiate<A: Tree, X: Tree>(
+pub(crate) fn differentiate<A: Tree, X: Tree>(
     what: &str,
     location: Location,
     f: impl FnOnce(A) -> (Tensor, X),
@@ -239,10 +256,10 @@ pub(super) fn differentiate<A: Tree, X: Tree>(
             let value = output.0.aval();
             check_scalar(what, value)?;
             let inputs = [&traced.captures[..], &tree::leaves(&x)].concat();
-            let (values, residuals, pullback) = Linearized::of(&traced)?.value(&inputs);
+            let (values, residuals, linear) = Linearized::of(&traced)?.value(&inputs);
             let mut seed = vec![None; values.len()];
             seed[0] = Some(Tensor::ones([], value.dtype));
-            let gradient = pullback.apply(&residuals, seed)?;
+            let gradient = linear.pull_back(&residuals, seed)?;
             Ok([values, gradient].concat())
         });
         result_tree(result.map_err(|error| error.at(location)), &(output, x))

@@ -18,6 +18,7 @@ pub use options::XlaOptions;
 pub(crate) use options::settle;
 pub use plugin::Plugin;
 
+use crate::callback;
 use crate::error::{Error, ErrorKind, Result};
 use crate::memory::host_memory;
 use crate::pjrt::{self, Client};
@@ -195,19 +196,33 @@ const DEVICE_VARIABLE: &str = "ONETRACE_DEVICE";
 const NOTE: &str = "from the environment variable ONETRACE_DEVICE";
 
 /// Compiles a computation for devices of one client, one replica for each. `options` hold for this
-/// compilation, in front of those of the process.
+/// compilation, in front of those of the process. It must be said if the program [calls the
+/// host](crate::callback).
 pub(crate) fn compile(
     devices: &[Device],
     computation: &XlaComputation,
     options: &XlaOptions,
+    calls_host: bool,
 ) -> Result<pjrt::Executable> {
     let platform = &devices[0].platform;
     assert!(devices.iter().all(|d| Arc::ptr_eq(&d.platform, platform)), "devices of one client");
+    if calls_host && platform.is_plugin() {
+        return Err(Error::new(
+            ErrorKind::Device,
+            format!(
+                "debug_print and progress work on CPUs, and the program is compiled for {}: return                  what is to be printed, and call debug_print on it outside of the program",
+                devices[0],
+            ),
+        ));
+    }
+    if calls_host {
+        callback::register()?;
+    }
     let ordinals: Vec<usize> = devices.iter().map(|device| device.ordinal).collect();
     // A plugin has an XLA of its own, with options of its own.
     let of_process = if platform.is_plugin() { settle()?.pairs() } else { &[] };
     let options = [of_process, options.pairs()].concat();
-    platform.client().compile(&ordinals, computation, &options)
+    platform.client().compile(&ordinals, computation, &options, calls_host)
 }
 
 impl PartialEq for Device {

@@ -9,6 +9,7 @@ use super::proto::{HloInstructionProto, ShapeProto};
 use super::{Module, malformed, shape};
 use crate::array::Array;
 use crate::aval::Aval;
+use crate::callback;
 use crate::device::{Device, XlaOptions};
 use crate::error::{Error, Result};
 use crate::execute::Executable;
@@ -64,7 +65,10 @@ impl Program {
         donated.dedup();
         let computation = XlaComputation::from_proto(&module.binding()?);
         let options = XlaOptions::new();
-        let executable = Executable::compile(&computation, results, donated, device, &options)?;
+        let mut instructions = module.decoded().computations.iter().flat_map(|c| &c.instructions);
+        let calls_host = instructions.any(|i| i.custom_call_target == callback::TARGET);
+        let executable =
+            Executable::compile(&computation, results, donated, device, &options, calls_host)?;
         Ok(Program { executable, parameters })
     }
 

@@ -24,7 +24,7 @@
 //! func      = "func" "@" name "(" param,* ")" "->" "(" aval,* ")"
 //!             "{" equation* "return" value,* "}"
 //! param     = value string? ":" aval
-//! equation  = (value ":" aval),* "=" operation value*
+//! equation  = ((value ":" aval),+ "=")? operation value*
 //! operation = name ("{" (name "=" attribute),+ "}")?
 //! attribute = integer | bool | dtype | name | string | constant | func
 //!           | "[" attribute,* "]" | "(" attribute,+ ")"
@@ -157,6 +157,7 @@ pub struct Func {
     params: Vec<Param>,
     equations: Vec<Equation>,
     results: Vec<Value>,
+    has_effect: bool,
 }
 
 impl Func {
@@ -198,6 +199,11 @@ impl Func {
     /// The types of the results.
     pub fn result_avals(&self) -> Vec<Aval> {
         self.results.iter().map(|&v| self.aval(v).clone()).collect()
+    }
+
+    /// Whether it does something on the host while it runs, such as to print.
+    pub(crate) fn has_effect(&self) -> bool {
+        self.has_effect
     }
 
     /// The same function with its parameters and results in another order: the new ones are the
@@ -284,6 +290,7 @@ impl FuncBuilder {
             values: order.iter().map(|v| self.values[v.index()].clone()).collect(),
             params: params.into_iter().map(|p| Param { value: new(&p.value), ..p }).collect(),
             results: results.iter().map(new).collect(),
+            has_effect: self.equations.iter().any(|e| e.op.rules().has_effect()),
             equations: self.equations.into_iter().map(equation).collect(),
         };
         if cfg!(debug_assertions)

@@ -31,6 +31,14 @@ pub fn parse(text: &str) -> Result<Func> {
     Ok(func)
 }
 
+/// The operation that `text` holds, with its attributes, if it holds one.
+pub(crate) fn operation(text: &str) -> Option<Op> {
+    let mut parser = Parser { text, pos: 0, depth: 0 };
+    let name = parser.word();
+    let op = Op::parse(name, &mut parser)?.ok()?;
+    (parser.pos == text.len()).then_some(op)
+}
+
 /// A position in a text. Attributes of operations parse themselves from it.
 pub(crate) struct Parser<'a> {
     text: &'a str,
@@ -216,12 +224,15 @@ impl<'a> Parser<'a> {
 
     fn equation(&mut self, scope: &mut Scope) -> Result<()> {
         let first = self.start();
-        let outputs = self.list("=", |p| {
-            let start = p.start();
-            let number = p.value_index()?;
-            p.expect(":")?;
-            Ok((start, number, p.aval()?))
-        })?;
+        let outputs = match self.text[self.pos..].starts_with('%') {
+            true => self.list("=", |p| {
+                let start = p.start();
+                let number = p.value_index()?;
+                p.expect(":")?;
+                Ok((start, number, p.aval()?))
+            })?,
+            false => Vec::new(),
+        };
         let start = self.start();
         let name = self.word();
         let Some(op) = Op::parse(name, self) else {

@@ -3,6 +3,7 @@
 use std::fmt::{self, Display, Write};
 
 use super::{Equation, Func};
+use crate::ops::Operation;
 
 /// How a [`Func`] is printed.
 #[derive(Clone, Copy, Debug, Default)]
@@ -22,6 +23,14 @@ pub fn print(func: &Func, options: Options) -> String {
     let mut printer = Printer { out: String::new(), indent: 0, options };
     printer.func(func);
     printer.out.push('\n');
+    printer.out
+}
+
+/// The text of an operation: its name and attributes.
+pub(crate) fn operation(op: &dyn Operation) -> String {
+    let options = Options { full_constants: true, ..Options::default() };
+    let mut printer = Printer { out: String::new(), indent: 0, options };
+    printer.operation(op);
     printer.out
 }
 
@@ -91,12 +100,10 @@ impl Printer {
         self.list(equation.outputs(), |p, &v| {
             p.push(format_args!("%{}: {}", v.index(), func.aval(v)));
         });
-        self.push(format_args!(" = {}", equation.name()));
-        let start = self.out.len();
-        equation.op.rules().print_attributes(self);
-        if self.out.len() > start {
-            self.push("}");
+        if !equation.outputs().is_empty() {
+            self.push(" = ");
         }
+        self.operation(equation.op.rules());
         for input in equation.inputs() {
             self.push(format_args!(" %{}", input.index()));
         }
@@ -109,6 +116,15 @@ impl Printer {
                     self.push(format_args!(" in {}", scope.escape_debug()));
                 }
             }
+        }
+    }
+
+    fn operation(&mut self, op: &dyn Operation) {
+        self.push(op.name());
+        let start = self.out.len();
+        op.print_attributes(self);
+        if self.out.len() > start {
+            self.push("}");
         }
     }
 

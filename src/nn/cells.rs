@@ -2,7 +2,7 @@
 
 use onetrace_derive::Tree;
 
-use super::{Initializer, Linear, LinearConfig, Rngs, build, init, with_features};
+use super::{Initializer, Linear, LinearConfig, Rngs, build, init, with_features_of};
 use crate::aval::DType;
 use crate::tensor::Tensor;
 use crate::trace::scope;
@@ -43,6 +43,7 @@ pub struct CellConfig {
     kernel_init: Initializer,
     recurrent_kernel_init: Initializer,
     bias_init: Initializer,
+    recurrent_bias: bool,
     param_dtype: DType,
 }
 
@@ -55,6 +56,7 @@ impl CellConfig {
             kernel_init: init::lecun_normal(),
             recurrent_kernel_init: init::orthogonal(),
             bias_init: init::zeros(),
+            recurrent_bias: false,
             param_dtype: DType::F32,
         }
     }
@@ -74,6 +76,14 @@ impl CellConfig {
     /// How the biases are drawn.
     pub fn bias_init(mut self, bias_init: Initializer) -> CellConfig {
         self.bias_init = bias_init;
+        self
+    }
+
+    /// Whether the layer from the carry of a [`GruCell`] has a bias, too, as in PyTorch and cuDNN; by
+    /// default it has none, as in Flax. It is not one with the other bias: the reset gate multiplies it.
+    /// The other cells have one bias for both layers, where a second one would change nothing.
+    pub fn recurrent_bias(mut self, recurrent_bias: bool) -> CellConfig {
+        self.recurrent_bias = recurrent_bias;
         self
     }
 
@@ -123,6 +133,8 @@ fn gates<const N: usize>(x: &Tensor) -> [Tensor; N] {
 /// h' = (1 - z) * n + z * h
 /// ```
 ///
+/// With [`CellConfig::recurrent_bias`], every `h·U` has a bias added: PyTorch's `GRU`.
+///
 /// # Examples
 /// ```
 /// use onetrace::prelude::*;
@@ -137,7 +149,7 @@ fn gates<const N: usize>(x: &Tensor) -> [Tensor; N] {
 pub struct GruCell {
     /// From the input to the gates `r`, `z`, `n`: kernel `[in, 3 * hidden]` and bias.
     pub dense_i: Linear,
-    /// From the carry to the same gates: kernel `[hidden, 3 * hidden]`, no bias.
+    /// From the carry to the same gates: kernel `[hidden, 3 * hidden]`, by default no bias.
     pub dense_h: Linear,
 }
 
@@ -153,7 +165,7 @@ impl GruCell {
     pub fn from_config(rngs: &mut Rngs, config: &CellConfig) -> GruCell {
         build("GruCell", rngs, |rngs| GruCell {
             dense_i: config.input(3).draw(rngs),
-            dense_h: config.recurrent(3).use_bias(false).draw(rngs),
+            dense_h: config.recurrent(3).use_bias(config.recurrent_bias).draw(rngs),
         })
     }
 }
@@ -164,7 +176,7 @@ impl RnnCell for GruCell {
     #[track_caller]
     fn step(&self, h: Tensor, x: Tensor) -> (Tensor, Tensor) {
         scope::library_scope("GruCell", || {
-            let x = with_features("GruCell", &self.dense_i.kernel, x);
+            let x = with_features_of("GruCell", &self.dense_i.kernel, x);
             let [xr, xz, xn] = gates(&self.dense_i.apply(&x));
             let [hr, hz, hn] = gates(&self.dense_h.apply(&h));
             let r = (xr + hr).sigmoid();
@@ -253,7 +265,7 @@ impl RnnCell for LstmCell {
     #[track_caller]
     fn step(&self, (c, h): (Tensor, Tensor), x: Tensor) -> ((Tensor, Tensor), Tensor) {
         scope::library_scope("LstmCell", || {
-            let x = with_features("LstmCell", &self.ii.kernel, x);
+            let x = with_features_of("LstmCell", &self.ii.kernel, x);
             let gates = [
                 self.ii.apply(&x) + self.hi.apply(&h),
                 self.if_.apply(&x) + self.hf.apply(&h),
@@ -306,7 +318,7 @@ impl RnnCell for OptimizedLstmCell {
     #[track_caller]
     fn step(&self, (c, h): (Tensor, Tensor), x: Tensor) -> ((Tensor, Tensor), Tensor) {
         scope::library_scope("OptimizedLstmCell", || {
-            let x = with_features("OptimizedLstmCell", &self.dense_i.kernel, x);
+            let x = with_features_of("OptimizedLstmCell", &self.dense_i.kernel, x);
             let gates = self.dense_i.apply(&x) + self.dense_h.apply(&h);
             lstm_update(&c, self::gates(&gates))
         })
@@ -352,7 +364,7 @@ impl RnnCell for SimpleCell {
     #[track_caller]
     fn step(&self, h: Tensor, x: Tensor) -> (Tensor, Tensor) {
         scope::library_scope("SimpleCell", || {
-            let x = with_features("SimpleCell", &self.dense_i.kernel, x);
+            let x = with_features_of("SimpleCell", &self.dense_i.kernel, x);
             let h = (self.dense_i.apply(&x) + self.dense_h.apply(&h)).tanh();
             (h.clone(), h)
         })

@@ -2,7 +2,7 @@
 
 use onetrace_derive::Tree;
 
-use super::{Initializer, Rngs, build, init, with_features};
+use super::{Initializer, Rngs, build, init, with_features_of};
 use crate::aval::{Aval, DType};
 use crate::error::{Error, Result};
 use crate::memory::host_memory;
@@ -71,7 +71,7 @@ impl Linear {
 
     #[track_caller]
     pub(super) fn apply(&self, x: &Tensor) -> Tensor {
-        let y = with_features("Linear", &self.kernel, x.clone()).dot(&self.kernel);
+        let y = with_features_of("Linear", &self.kernel, x.clone()).dot(&self.kernel);
         match &self.bias {
             Some(bias) => y + bias,
             None => y,

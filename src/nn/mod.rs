@@ -6,22 +6,40 @@
 //! as `dense_i.kernel`, and the same values for the same seed.
 
 mod cells;
+mod dropout;
+mod embed;
 mod forward;
 pub mod init;
+mod lift;
 mod linear;
+mod mode;
+mod norm;
 mod rngs;
+mod rnn;
+mod sequential;
 
 pub use cells::{CellConfig, GruCell, LstmCell, OptimizedLstmCell, RnnCell, SimpleCell};
+pub use dropout::Dropout;
+pub use embed::{Embed, EmbedConfig};
 pub use forward::scan_rnn_forward;
 pub use init::Initializer;
+pub use lift::{
+    Filter, Jit, Scan, StateAxes, StateAxis, Vmap, grad, grad_with_aux, jit, scan, value_and_grad,
+    value_and_grad_with_aux, vmap,
+};
 pub use linear::{Linear, LinearConfig};
+pub use mode::{Mode, eval, train};
+pub use norm::{BatchNorm, LayerNorm, NormConfig, RmsNorm};
 pub use rngs::{RngStream, Rngs};
+pub use rnn::{Bidirectional, Rnn, RnnArgs, StackedRnnCells};
+pub use sequential::{Activation, Layer, Sequential};
 
 use crate::error::{Error, Location};
 use crate::lint::{self, Lint};
+use crate::ops::resolve_axis;
 use crate::tensor::Tensor;
 use crate::trace::{self, poison, scope};
-use crate::tree::Tree;
+use crate::tree::{self, Tree};
 
 /// Builds a module called `what`, of which each parameter gets its path as its name. Warns if that
 /// happens in a loop.
@@ -48,20 +66,23 @@ pub fn named<M: Tree>(module: &M) -> M {
     module.map(&mut Default::default(), &mut |path, leaf| leaf.clone().named(&path.to_string()))
 }
 
-/// The number of parameters of a module.
+/// The number of [parameters](tree::is_parameter) of a module.
 pub fn parameter_count<M: Tree>(module: &M) -> usize {
-    crate::tree::leaves(module).iter().map(Tensor::size).sum()
+    let leaves = tree::leaves_with_paths(module).into_iter();
+    let parameters = leaves.filter(|(path, leaf)| tree::is_parameter(path, leaf));
+    parameters.map(|(_, leaf)| leaf.size()).sum()
 }
 
-/// `x`, or a tensor with an error if its last axis is not the features that `kernel` takes.
+/// `x`, or a tensor with an error if it has not as many features as are `wanted` on this axis.
 #[track_caller]
-fn with_features(what: &str, kernel: &Tensor, x: Tensor) -> Tensor {
-    let (Some(&wanted), Ok(())) = (kernel.shape().first(), x.check()) else { return x };
-    if x.shape().last() == Some(&wanted) {
+fn with_features(what: &str, (wanted, axis): (usize, isize), x: Tensor) -> Tensor {
+    let size = resolve_axis(what, axis, x.rank()).ok().map(|axis| x.shape()[axis]);
+    if size == Some(wanted) || x.check().is_err() {
         return x;
     }
+    let place = if axis == -1 { "its last axis".to_owned() } else { format!("axis {axis}") };
     let mut message = format!(
-        "{what}: the input must have {wanted} features on its last axis, but it is {}",
+        "{what}: the input must have {wanted} features on {place}, but it is {}",
         x.aval(),
     );
     if trace::in_loop_body() {
@@ -70,4 +91,13 @@ fn with_features(what: &str, kernel: &Tensor, x: Tensor) -> Tensor {
                     is (features, time)";
     }
     poison(Error::shape(message), &[&x])
+}
+
+/// The same for the features that `kernel`, `[features, ..]`, takes on the last axis.
+#[track_caller]
+fn with_features_of(what: &str, kernel: &Tensor, x: Tensor) -> Tensor {
+    match kernel.shape().first() {
+        Some(&wanted) => with_features(what, (wanted, -1), x),
+        None => x,
+    }
 }

@@ -7,9 +7,10 @@ use onetrace_derive::Tree;
 use crate::aval::DType;
 use crate::random;
 use crate::tensor::{Repr, Tensor};
+use crate::tree::{Key, Kind, Node, Path, Tree};
 
-/// A stream of keys: the n-th is `fold_in(key, n)`.
-#[derive(Clone, Debug, Tree)]
+/// A stream of keys: the n-th is `fold_in(key, n)`. Both of its leaves are state.
+#[derive(Clone, Debug)]
 pub struct RngStream {
     /// The key of the stream, `u32[2]`.
     pub key: Tensor,
@@ -37,11 +38,44 @@ impl RngStream {
         };
         key
     }
+
+    /// A new stream, whose key is the next one of this; `RngStream.fork`.
+    ///
+    /// ```
+    /// # use onetrace::prelude::*;
+    /// let mut rngs = nn::Rngs::new(42);
+    /// let forked = rngs.stream("dropout").fork();
+    /// assert_eq!(forked.key.to_vec::<u32>()?, [1832780943, 270669613]);
+    /// assert_eq!(forked.count.item::<u32>()?, 0);
+    /// # Ok::<(), onetrace::Error>(())
+    /// ```
+    #[track_caller]
+    pub fn fork(&mut self) -> RngStream {
+        RngStream { key: self.next_key(), count: Tensor::scalar(0, DType::U32) }
+    }
 }
+
+// By hand, because paths tell what these two leaves are.
+impl Tree for RngStream {
+    fn visit<'a>(&'a self, path: &mut Path, f: &mut dyn FnMut(&Path, Node<'a>)) {
+        path.with_kind(KEY.0, KEY.1, |path| f(path, Node::Leaf(&self.key)));
+        path.with_kind(COUNT.0, COUNT.1, |path| f(path, Node::Leaf(&self.count)));
+    }
+
+    fn map(&self, path: &mut Path, f: &mut dyn FnMut(&Path, &Tensor) -> Tensor) -> Self {
+        RngStream {
+            key: path.with_kind(KEY.0, KEY.1, |path| f(path, &self.key)),
+            count: path.with_kind(COUNT.0, COUNT.1, |path| f(path, &self.count)),
+        }
+    }
+}
+
+const KEY: (Key, Kind) = (Key::Field("key"), Kind::RngKey);
+const COUNT: (Key, Kind) = (Key::Field("count"), Kind::RngCount);
 
 /// Named streams of random keys: `nnx.Rngs`. A stream that was not named is `default`.
 ///
-/// It is a [tree](crate::tree), so it can be the carry of a loop that draws keys.
+/// It is a [tree](crate::tree), so it can be the carry of a loop that draws keys. Its leaves are state.
 ///
 /// # Examples
 /// ```
@@ -78,5 +112,11 @@ impl Rngs {
     #[track_caller]
     pub fn params(&mut self) -> Tensor {
         self.stream("params").next_key()
+    }
+
+    /// Draws a key from the stream `dropout`.
+    #[track_caller]
+    pub fn dropout(&mut self) -> Tensor {
+        self.stream("dropout").next_key()
     }
 }

@@ -14,7 +14,7 @@ use crate::tensor::Tensor;
 use crate::trace::{self, Captures, Kind, record, scope};
 use crate::transform::batch::{Batched, batch_values};
 use crate::transform::jvp::{Dual, jvp_values};
-use crate::transform::prune::{PrunedOp, prune};
+use crate::transform::prune::{Effects, PrunedOp, prune};
 use crate::transform::simplify::Simplifier;
 use crate::transform::split::{Save, SplitOp, split_call};
 use crate::transform::transpose::{Input, transpose_values};
@@ -69,8 +69,8 @@ impl Operation for Call {
         split_call(Save::Everything, &self.function, unknown, call, call).map(Some)
     }
 
-    fn prune(&self, used: &[bool]) -> Option<PrunedOp> {
-        let pruned = prune(&self.function, used, &[]);
+    fn prune(&self, used: &[bool], effects: Effects) -> Option<PrunedOp> {
+        let pruned = prune(&self.function, used, &[], effects);
         let op = Call { function: pruned.func };
         Some(PrunedOp { op: op.into(), inputs: pruned.params, outputs: used.to_vec() })
     }

@@ -16,7 +16,7 @@ use crate::trace::{Kind, scope};
 use crate::transform::batch::{Batched, batch};
 use crate::transform::build;
 use crate::transform::jvp::{Dual, jvp, or_zeros};
-use crate::transform::prune::{PrunedOp, prune};
+use crate::transform::prune::{Effects, PrunedOp, prune};
 use crate::transform::simplify::{Simplifier, rewritten};
 use crate::transform::split::{Save, SplitOp, split_call};
 use crate::transform::transpose::{Input, transpose_values};
@@ -130,8 +130,8 @@ impl Operation for CheckpointOp {
         split_call(self.save, &self.function, unknown, known, unknown_op).map(Some)
     }
 
-    fn prune(&self, used: &[bool]) -> Option<PrunedOp> {
-        let pruned = prune(&self.function, used, &[]);
+    fn prune(&self, used: &[bool], effects: Effects) -> Option<PrunedOp> {
+        let pruned = prune(&self.function, used, &[], effects);
         let op = CheckpointOp { function: pruned.func, ..*self };
         Some(PrunedOp { op: op.into(), inputs: pruned.params, outputs: used.to_vec() })
     }

@@ -108,6 +108,18 @@ pub(crate) fn check_carry<C: Tree>(what: &str, unit: &str, before: &C, after: &C
     check_same_type(what, &rule, ("carry", "before", before), ("carry", "after", after))
 }
 
+/// The carry `after` a step of `call`; poisoned if it is not of the type of the one `before`.
+pub(crate) fn next_carry<C: Tree>(call: (&str, Location), before: &C, after: C) -> C {
+    let (what, location) = call;
+    match check_carry(what, "a step", before, &after) {
+        Ok(()) => after,
+        Err(error) => {
+            let bad = poison(error.at(location), &[]);
+            tree::map(before, |leaf| retyped(&bad, leaf.aval().clone()))
+        }
+    }
+}
+
 /// Checks that two trees have the same leaves with the same types. Each comes with its name and
 /// with what tells it from the other one; all differences are reported.
 pub(crate) fn check_same_type<T: Tree>(

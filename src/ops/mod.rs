@@ -8,6 +8,7 @@
 use xla::XlaOp;
 
 use crate::aval::Aval;
+use crate::callback::Effect;
 use crate::error::Result;
 use crate::ir::parse::Parser;
 use crate::ir::print::Printer;
@@ -17,7 +18,7 @@ use crate::tensor::Tensor;
 use crate::trace::scope::library_scope;
 use crate::transform::batch::Batched;
 use crate::transform::jvp::Dual;
-use crate::transform::prune::PrunedOp;
+use crate::transform::prune::{Effects, PrunedOp};
 use crate::transform::simplify::Simplifier;
 use crate::transform::split::SplitOp;
 use crate::transform::transpose::Input;
@@ -61,6 +62,16 @@ pub(crate) trait Operation: Text {
         Vec::new()
     }
 
+    /// What it does on the host each time it runs, if it is there for that.
+    fn effect(&self) -> Option<&dyn Effect> {
+        None
+    }
+
+    /// Whether it must run even if nobody uses its outputs.
+    fn has_effect(&self) -> bool {
+        self.effect().is_some() || self.regions().iter().any(|region| region.has_effect())
+    }
+
     /// Whether nothing is computed: the result has the elements of the inputs, or ones that are known
     /// when the operation is recorded, in another form.
     fn only_moves(&self) -> bool {
@@ -87,8 +98,8 @@ pub(crate) trait Operation: Text {
     }
 
     /// What is left of the operation if only these outputs are used; `None` if all of it is.
-    fn prune(&self, used: &[bool]) -> Option<PrunedOp> {
-        let _ = used;
+    fn prune(&self, used: &[bool], effects: Effects) -> Option<PrunedOp> {
+        let _ = (used, effects);
         None
     }
 }
@@ -237,6 +248,7 @@ pub(crate) mod control;
 pub(crate) mod convert;
 pub(crate) mod cumulative;
 pub(crate) mod custom;
+pub(crate) mod debug_print;
 pub(crate) mod domain;
 pub(crate) mod dot;
 pub(crate) mod dynamic_slice;
@@ -244,6 +256,7 @@ pub(crate) mod einsum;
 pub(crate) mod gather;
 pub(crate) mod iota;
 pub(crate) mod pad;
+pub(crate) mod progress;
 pub(crate) mod reduce;
 mod rules;
 pub(crate) mod scan;
@@ -273,12 +286,14 @@ operations! {
     custom::CustomJvp,
     custom::CustomLinear,
     custom::CustomVjp,
+    debug_print::DebugPrint,
     dot::Dot,
     dynamic_slice::DynamicSlice,
     dynamic_slice::DynamicUpdateSlice,
     gather::Gather,
     iota::Iota,
     pad::Pad,
+    progress::Progress,
     reduce::Reduce,
     scan::ScanOp,
     scatter::Scatter,

@@ -130,6 +130,7 @@ impl Body {
             let inputs = equation.inputs();
             if inputs.iter().any(|&input| outside.find(input).is_none())
                 || (may_not_run && !equation.regions().is_empty())
+                || equation.op.rules().has_effect()
             {
                 continue;
             }

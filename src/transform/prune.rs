@@ -21,9 +21,17 @@ pub(crate) struct PrunedOp {
     pub outputs: Vec<bool>,
 }
 
+/// What becomes of operations with an effect on the host when nobody uses their outputs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Effects {
+    Keep,
+    /// They go: the function is computed for a second time, and should not print for a second time.
+    Drop,
+}
+
 /// What of `func` is needed for the results that are `used`. The parameters that `keep` names stay
 /// in any case.
-pub(crate) fn prune(func: &Func, used: &[bool], keep: &[bool]) -> Pruned {
+pub(crate) fn prune(func: &Func, used: &[bool], keep: &[bool], effects: Effects) -> Pruned {
     let mut live = vec![false; func.value_count()];
     func.params().zip(keep).for_each(|((value, _), &keep)| live[value.index()] = keep);
     let mark = |live: &mut Vec<bool>, values: &[Value]| {
@@ -34,10 +42,11 @@ pub(crate) fn prune(func: &Func, used: &[bool], keep: &[bool]) -> Pruned {
     let mut kept = Vec::new();
     for equation in func.equations().iter().rev() {
         let used: Vec<bool> = equation.outputs().iter().map(|v| live[v.index()]).collect();
-        if !used.contains(&true) {
+        let runs = effects == Effects::Keep && equation.op.rules().has_effect();
+        if !runs && !used.contains(&true) {
             continue;
         }
-        let equation = match equation.op.rules().prune(&used) {
+        let equation = match equation.op.rules().prune(&used, effects) {
             Some(pruned) => Equation {
                 op: pruned.op,
                 inputs: flagged(equation.inputs(), &pruned.inputs),
@@ -77,6 +86,16 @@ pub(crate) fn prune(func: &Func, used: &[bool], keep: &[bool]) -> Pruned {
     Pruned { func: builder.finish(func.name(), new_params, results), params }
 }
 
+impl Op {
+    /// The operation without effects on the host, if it has some that it can do without: it gives the
+    /// same `outputs` outputs, of the inputs that it still takes.
+    pub fn silent(&self, outputs: usize) -> Option<(Op, Vec<bool>)> {
+        let rules = self.rules();
+        let pruned = rules.has_effect().then(|| rules.prune(&vec![true; outputs], Effects::Drop));
+        pruned.flatten().map(|pruned| (pruned.op, pruned.inputs))
+    }
+}
+
 /// What is left of the body of a loop whose first `carried` results are carried to its parameters
 /// behind the first `constants` ones, if the results `used` are needed: what is only carried goes.
 /// Gives the results that stay, too.
@@ -85,11 +104,12 @@ pub(crate) fn prune_loop(
     constants: usize,
     carried: usize,
     used: &[bool],
+    effects: Effects,
 ) -> (Pruned, Vec<bool>) {
     let mut stay = used.to_vec();
     loop {
         let keep = [&vec![false; constants], &stay[..carried]].concat();
-        let pruned = prune(body, &stay, &keep);
+        let pruned = prune(body, &stay, &keep, effects);
         let carry = &pruned.params[constants..constants + carried];
         if carry == &stay[..carried] {
             return (pruned, stay);

@@ -15,7 +15,7 @@ use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use super::Env;
-use super::prune::prune;
+use super::prune::{Effects, prune};
 use crate::aval::Aval;
 use crate::ir::{Equation, Func, FuncBuilder, Param, Source, Value};
 use crate::ops::Op;
@@ -26,9 +26,9 @@ impl Func {
     pub fn simplified(&self) -> Func {
         let used = vec![true; self.results().len()];
         let keep = vec![true; self.params().len()];
-        let mut func = prune(self, &used, &keep).func;
+        let mut func = prune(self, &used, &keep, Effects::Keep).func;
         loop {
-            let next = prune(&rewritten(&func), &used, &keep).func;
+            let next = prune(&rewritten(&func), &used, &keep, Effects::Keep).func;
             if next == func {
                 return next;
             }
@@ -109,8 +109,9 @@ impl Simplifier {
         self.merge(equation.op.clone(), inputs, avals, equation.source().clone())
     }
 
-    /// The outputs of the equation that does this, which is made if there is none. All operations
-    /// are functions of their inputs; those of devices that compute together are met by all of them.
+    /// The outputs of the equation that does this, which is made if there is none. All operations but
+    /// those with an effect are functions of their inputs; those of devices that compute together are
+    /// met by all of them.
     fn merge(
         &mut self,
         op: Op,
@@ -118,6 +119,9 @@ impl Simplifier {
         outputs: Vec<Aval>,
         source: Source,
     ) -> Vec<Value> {
+        if op.rules().has_effect() {
+            return self.builder.equation(op, inputs, outputs, source);
+        }
         let mut hasher = DefaultHasher::new();
         (&op, &inputs).hash(&mut hasher);
         let same = self.found.entry(hasher.finish()).or_default();

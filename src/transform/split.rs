@@ -266,6 +266,22 @@ impl Splitter<'_> {
         self.known.equation(op, inputs, outputs, equation.source().clone())
     }
 
+    /// An operation of the known part, for the second time, in the unknown one.
+    fn emit_again(
+        &mut self,
+        op: Op,
+        inputs: &[Value],
+        equation: &Equation,
+        outputs: Vec<Aval>,
+    ) -> Vec<Value> {
+        let (op, inputs) = match op.silent(outputs.len()) {
+            Some((op, taken)) => (op, flagged(inputs, &taken)),
+            None => (op, inputs.to_vec()),
+        };
+        let inputs = inputs.iter().map(|&value| self.value_in_unknown(value)).collect();
+        self.unknown.equation(op, inputs, outputs, equation.source().clone())
+    }
+
     /// The whole equation, in the unknown part.
     fn emit_unknown(&mut self, equation: &Equation) {
         let inputs = equation.inputs().iter().map(|&v| self.value_in_unknown(v)).collect();
@@ -288,9 +304,7 @@ impl Splitter<'_> {
             let residuals = residuals.iter().zip(split.residuals);
             residuals.map(|(&known, aval)| self.residual(known, aval)).collect()
         } else {
-            let inputs = inputs.iter().map(|&value| self.value_in_unknown(value)).collect();
-            let source = equation.source().clone();
-            let mut made = self.unknown.equation(split.known, inputs, avals, source);
+            let mut made = self.emit_again(split.known, &inputs, equation, avals);
             let residuals = made.split_off(known_outputs.len());
             self.in_unknown.set_all(&known_outputs, made);
             residuals
@@ -324,7 +338,10 @@ impl Splitter<'_> {
         if self.again.find(value).is_some() {
             // In the order of the function, and without recursion: it may be long.
             for i in self.needed_again(value) {
-                self.emit_unknown(&self.func.equations()[i]);
+                let equation = &self.func.equations()[i];
+                let (op, avals) = (equation.op.clone(), self.avals(equation));
+                let outputs = self.emit_again(op, equation.inputs(), equation, avals);
+                self.in_unknown.set_all(equation.outputs(), outputs);
             }
             return *self.in_unknown.get(value);
         }

@@ -3,6 +3,7 @@
 
 #![allow(dead_code, reason = "each test uses a part of it")]
 
+pub mod derived;
 pub mod host;
 pub mod laws;
 pub mod messages;

@@ -78,13 +78,17 @@ class Golden:
             self.arrays[f"{self.family}/{name}/{key}"] = np.ascontiguousarray(value).reshape(value.shape)
         self.cases.append({"name": name, **params})
 
-    def save(self):
-        """Writes the file, byte for byte the same for the same content, and reads it back."""
+    def save(self, **versions):
+        """Writes the file, byte for byte the same for the same content, and reads it back.
+
+        `versions` are those of packages that this family needs besides.
+        """
         metadata = {
             "jax": jax.__version__,
             "jaxlib": jaxlib.__version__,
             "flax": flax.__version__,
             "numpy": np.__version__,
+            **versions,
             "script": self.script,
             "cases": json.dumps(self.cases, separators=(",", ":"), allow_nan=False),
         }

@@ -1,85 +1,18 @@
 """Derivatives and batches of functions: jvp, vjp, Hessians, Jacobians and vmap.
 
-Each function below is called `f` in a case and restated in the test; `kind` says what was done with it:
-
-- `vjp`: `out` of the inputs, and `grad` for each floating input, for the cotangents `w` of the outputs
-- `jvp`: `out`, and `tangent` for each output, for the tangents `t` of the floating inputs
-- `jacfwd`, `jacrev`: the Jacobian of the first output by the first input, `out0`
-- `hessian`: that of the sum of w0 times the first output by the first input, `out0`
-- `hvp`: the jvp of the gradient of that sum by the first input along t0: `out0`, the gradient, and `tangent0`
-- `vmap`: `out` of inputs with batch axes `axes` (null: none); those of the outputs are in front
-- `vmap_vjp`: vmap of `vjp`, with one cotangent for all members
-- `vmap_hessian`: vmap of `hessian`
-
-What stands with a number behind its name (`in0`, `w0`, ...) is an array of the file. Cases with 64-bit
-floats are run with 64-bit types on.
+Each function below is called `f` in a case and restated in the test; `kind` says what was done with it, as
+`derived.py` tells.
 """
 
 import math
 
-import common
+import derived
 import jax
 import jax.numpy as jnp
-import numpy as np
+from derived import b, case, i, key, lit, r
 from jax import lax
 
 INF = math.inf
-FUNCTIONS = {}
-TABLE = []
-
-
-def case(*inputs, kinds="vjp jvp", vmap=None, name=None):
-    """Registers the function with its inputs. With `vmap`, batch axes of the inputs, the kinds `vmap` and
-    `vmap_vjp` come on top."""
-
-    def register(function):
-        f = function.__name__
-        FUNCTIONS.setdefault(f, function)
-        assert FUNCTIONS[f] is function or name, f
-        TABLE.append((f, name or f, inputs, kinds.split(), vmap))
-        return function
-
-    return register
-
-
-# Inputs: functions of a salt and of the batch axis and size, if there is one.
-
-
-def shaped(shape, batch):
-    shape = list(shape)
-    if batch is not None:
-        shape.insert(*batch)
-    return tuple(shape)
-
-
-def r(*shape, scale=1.0, shift=0.0, dtype="float32"):
-    return lambda salt, batch: common.ramp(shaped(shape, batch), salt, scale, shift, dtype)
-
-
-def i(*shape, mod, shift=0, dtype="int32"):
-    return lambda salt, batch: common.ramp_int(shaped(shape, batch), salt, mod, shift, dtype)
-
-
-def b(*shape):
-    return lambda salt, batch: common.ramp_bool(shaped(shape, batch), salt)
-
-
-def lit(values, dtype="float32"):
-    """Literal values; the members of a batch have them in another order."""
-
-    def build(salt, batch):
-        array = np.array(values).astype(np.dtype(dtype))
-        if batch is None:
-            return array
-        axis, size = batch
-        return np.stack([np.roll(array.ravel(), k).reshape(array.shape) for k in range(size)], axis)
-
-    return build
-
-
-def key():
-    return lambda salt, batch: common.ramp_bits(shaped((2,), batch), salt)
-
 
 TIES = [[1.0, 3.0, 3.0, 2.0], [0.0, 0.0, 0.0, 0.0], [-1.0, 5.0, -1.0, 5.0]]
 HOLES = [[2.0, 0.0, 3.0, -1.0], [0.0, 2.0, 0.0, 1.5], [1.0, 2.0, 3.0, 4.0]]
@@ -477,121 +410,5 @@ def gumbel_softmax(key, logits):
     return jax.nn.softmax((logits + g) / 0.5)
 
 
-# What is done with them.
-
-
-def outputs(f, args):
-    out = FUNCTIONS[f](*args)
-    return list(out) if isinstance(out, tuple) else [out]
-
-
-def is_float(x):
-    return jnp.issubdtype(x.dtype, jnp.floating)
-
-
-def by_floats(f, args):
-    """The function of the floating inputs alone, their values, and the positions of floating outputs."""
-    active = [k for k, x in enumerate(args) if is_float(x)]
-
-    def function(*floats):
-        full = list(args)
-        for k, x in zip(active, floats):
-            full[k] = x
-        return outputs(f, full)
-
-    return function, [args[k] for k in active]
-
-
-def vjp(f, args, w):
-    function, floats = by_floats(f, args)
-    out, pullback = jax.vjp(function, *floats)
-    cotangents = [w_k if is_float(o) else np.zeros(o.shape, jax.dtypes.float0) for w_k, o in zip(w, out)]
-    return out, list(pullback(cotangents))
-
-
-def loss(f, args, w):
-    """Of the first floating input."""
-    function, floats = by_floats(f, args)
-    return lambda x: (function(x, *floats[1:])[0] * w[0]).sum(), floats[0]
-
-
-def hessian(f, args, w):
-    function, x = loss(f, args, w)
-    return jax.hessian(function)(x)
-
-
-def weights(f, args, first=900):
-    """A cotangent, or tangent, for each output."""
-    out = jax.eval_shape(lambda *args: outputs(f, args), *args)
-    dtype = lambda o: o.dtype if is_float(o) else np.dtype("float32")
-    return [common.ramp(o.shape, first + k, 1.0, 0.25, dtype(o)) for k, o in enumerate(out)]
-
-
-def derive(f, kind, args, w, axes, t):
-    """What the case holds beside its inputs."""
-    batched = lambda function: jax.vmap(lambda *xs: function(list(xs)), in_axes=axes)(*args)
-    function, floats = by_floats(f, args)
-    if kind == "vjp":
-        return dict(zip(("out", "grad"), vjp(f, args, w)))
-    if kind == "jvp":
-        out, tangents = jax.jvp(function, floats, t)
-        tangents = [dt if is_float(o) else jnp.zeros_like(o) for o, dt in zip(out, tangents)]
-        return {"out": out, "tangent": tangents}
-    if kind in ("jacfwd", "jacrev"):
-        first = lambda x: function(x, *floats[1:])[0]
-        return {"out": [getattr(jax, kind)(first)(floats[0])]}
-    if kind == "hessian":
-        return {"out": [hessian(f, args, w)]}
-    if kind == "hvp":
-        function, x = loss(f, args, w)
-        gradient, tangent = jax.jvp(jax.grad(function), (x,), tuple(t))
-        return {"out": [gradient], "tangent": [tangent]}
-    if kind == "vmap":
-        return {"out": batched(lambda xs: outputs(f, xs))}
-    if kind == "vmap_vjp":
-        return dict(zip(("out", "grad"), batched(lambda xs: vjp(f, xs, w))))
-    assert kind == "vmap_hessian", kind
-    return {"out": [batched(lambda xs: hessian(f, xs, w))]}
-
-
-def run(f, kind, args, axes):
-    """The arrays of the case."""
-    args = [jnp.asarray(x) for x in args]
-    arrays = {}
-    put = lambda name, values: arrays.update({f"{name}{k}": v for k, v in enumerate(values)})
-    put("in", args)
-    members = args if axes is None else [x if a is None else x.take(0, a) for x, a in zip(args, axes)]
-    w = weights(f, members)
-    functional = kind in ("vjp", "hessian", "hvp", "vmap_vjp", "vmap_hessian")
-    if functional:
-        put("w", w if kind.endswith("vjp") else w[:1])
-    function, floats = by_floats(f, args)
-    t = [jnp.asarray(common.ramp(x.shape, 800 + k, dtype=x.dtype)) for k, x in enumerate(floats)]
-    t = {"jvp": t, "hvp": t[:1]}.get(kind, [])
-    put("t", t)
-    for name, values in jax.jit(derive, static_argnums=(0, 1, 4))(f, kind, args, w, axes, t).items():
-        put(name, values)
-    return arrays
-
-
-def main():
-    golden = common.Golden("autodiff", __file__)
-    for f, name, inputs, kinds, vmap in TABLE:
-        size = 3
-        if vmap:
-            kinds = kinds + ["vmap", "vmap_vjp"] + ["vmap_hessian"] * ("hessian" in kinds)
-        for kind in kinds:
-            axes = vmap if kind.startswith("vmap") else None
-            batch = lambda k: None if axes is None or axes[k] is None else (axes[k], size)
-            args = [make(100 + k, batch(k)) for k, make in enumerate(inputs)]
-            with jax.enable_x64(any(x.dtype == np.float64 for x in args)):
-                arrays = run(f, kind, args, axes)
-            params = {"f": f, "kind": kind}
-            if axes:
-                params["axes"] = axes
-            golden.case(f"{name}/{kind}", {k: np.asarray(v) for k, v in arrays.items()}, **params)
-    golden.save()
-
-
 if __name__ == "__main__":
-    main()
+    derived.save("autodiff", __file__)

@@ -10,7 +10,8 @@ import subprocess
 import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
-FAMILIES = ["gru", "cells", "random", "random_x64", "initializers", "ops", "loops", "autodiff", "hlo"]
+FAMILIES = ["gru", "cells", "cell_gradients", "random", "random_x64", "initializers", "ops", "loops", "loop_derivatives",
+            "autodiff", "hlo", "optim"]
 
 
 def check_versions():

@@ -13,6 +13,8 @@
 #include "xla/hlo/builder/lib/constants.h"
 #include "xla/hlo/builder/lib/math.h"
 #include "xla/hlo/builder/xla_builder.h"
+#include "xla/layout_util.h"
+#include "xla/shape_util.h"
 #include "xla/xla_data.pb.h"
 
 using xla::XlaOp;
@@ -115,6 +117,26 @@ XlaOp* onetrace_cumulative(const XlaOp* x, const XlaOp* init,
   return new XlaOp(xla::ReduceWindowWithGeneralPadding(*x, *init, *computation, window, strides,
                                                        /*base_dilations=*/{},
                                                        /*window_dilations=*/{}, padding));
+}
+
+// A call of a handler that `onetrace_register_callback` knows, with operands in row-major order. It
+// has an effect, so XLA keeps it, and its result is a u8[] that says that it was made.
+XlaOp* onetrace_callback(const XlaOp* const* operands, size_t count, const char* target,
+                         const char* attributes) {
+  xla::XlaBuilder* builder = operands[0]->builder();
+  std::vector<XlaOp> values;
+  std::vector<xla::Shape> shapes;
+  for (size_t i = 0; i < count; ++i) {
+    values.push_back(*operands[i]);
+    absl::StatusOr<xla::Shape> shape = builder->GetShape(*operands[i]);
+    if (!shape.ok()) return new XlaOp(builder->ReportError(shape.status()));
+    xla::LayoutUtil::SetToDefaultLayout(&*shape);
+    shapes.push_back(*std::move(shape));
+  }
+  return new XlaOp(xla::CustomCallWithLayout(
+      builder, target, values, xla::ShapeUtil::MakeShapeWithDescendingLayout(xla::U8, {}), shapes,
+      attributes, /*has_side_effect=*/true, /*output_operand_aliasing=*/{}, /*literal=*/nullptr,
+      xla::CustomCallSchedule::SCHEDULE_NONE, xla::CustomCallApiVersion::API_VERSION_TYPED_FFI));
 }
 
 // Sets the metadata of every operation that the builder makes from now on.

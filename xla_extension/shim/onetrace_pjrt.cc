@@ -260,17 +260,24 @@ char* onetrace_compile(PjRtDevice* const* devices, size_t replicas,
   });
 }
 
-// Runs a program on all its devices. `inputs` and `outputs` go replica by replica.
+// Runs a program on all its devices, and with `wait` comes back when it is done. `inputs` and
+// `outputs` go replica by replica.
 char* onetrace_execute(PjRtLoadedExecutable* executable, size_t replicas, PjRtBuffer* const* inputs,
-                       size_t input_count, PjRtBuffer** outputs, size_t output_count) {
+                       size_t input_count, PjRtBuffer** outputs, size_t output_count, bool wait) {
   return guarded([&] {
     std::vector<std::vector<PjRtBuffer*>> arguments;
     for (size_t i = 0; i < replicas; ++i) {
       const auto first = inputs + i * input_count;
       arguments.emplace_back(first, first + input_count);
     }
-    auto results = executable->Execute(arguments, xla::ExecuteOptions());
+    std::optional<std::vector<tsl::Future<>>> done;
+    if (wait) done.emplace();
+    auto results = executable->Execute(arguments, xla::ExecuteOptions(), done);
     if (!results.ok()) return results.status();
+    for (auto& of_replica : done.value_or(std::vector<tsl::Future<>>())) {
+      absl::Status status = of_replica.Await();
+      if (!status.ok()) return status;
+    }
     if (results->size() != replicas) {
       return absl::InternalError(StrCat(results->size(), " replicas instead of ", replicas));
     }

@@ -8,9 +8,9 @@ mod transform;
 
 use super::checkpoint::Checkpoint;
 use super::control::{
-    Pure, check_carry, prefixed, record_tree, result_tree, retyped, trace_region,
+    Pure, check_carry, next_carry, prefixed, record_tree, result_tree, retyped, trace_region,
 };
-use super::{Operation, composed};
+use super::{Operation, composed, progress};
 use crate::aval::{Aval, DType};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ir::{Func, Value};
@@ -20,7 +20,7 @@ use crate::trace::{Kind, poison};
 use crate::transform::batch::Batched;
 use crate::transform::count;
 use crate::transform::jvp::Dual;
-use crate::transform::prune::{PrunedOp, prune_loop};
+use crate::transform::prune::{Effects, PrunedOp, prune_loop};
 use crate::transform::simplify::Simplifier;
 use crate::transform::split::SplitOp;
 use crate::transform::transpose::Input;
@@ -48,6 +48,11 @@ impl ScanOp {
         let first_x = self.constants + self.carry;
         params.map(|(i, a)| if i < first_x { a.clone() } else { stacked(a, self.length) }).collect()
     }
+}
+
+/// The dtype of a counter of steps: the smallest that counts to the end.
+pub(super) fn counter_dtype(length: usize) -> DType {
+    if i32::try_from(length).is_ok() { DType::I32 } else { DType::I64 }
 }
 
 fn stacked(aval: &Aval, length: usize) -> Aval {
@@ -150,8 +155,9 @@ impl Operation for ScanOp {
         Some(self.simplified(inputs, at))
     }
 
-    fn prune(&self, used: &[bool]) -> Option<PrunedOp> {
-        let (pruned, outputs) = prune_loop(&self.body, self.constants, self.carry, used);
+    fn prune(&self, used: &[bool], effects: Effects) -> Option<PrunedOp> {
+        let (constants, carry) = (self.constants, self.carry);
+        let (pruned, outputs) = prune_loop(&self.body, constants, carry, used, effects);
         let constants = count(&pruned.params[..self.constants]);
         let carry = count(&outputs[..self.carry]);
         let op = ScanOp { constants, carry, body: pruned.func, ..*self };
@@ -160,14 +166,9 @@ impl Operation for ScanOp {
 }
 
 impl ScanOp {
-    /// The dtype of the counter: the smallest that counts to the end.
-    fn counter_dtype(&self) -> DType {
-        if i32::try_from(self.length).is_ok() { DType::I32 } else { DType::I64 }
-    }
-
     fn counter(&self, cx: &Lowering, value: usize) -> Result<XlaOp> {
         let value = value as i64;
-        Ok(match self.counter_dtype() {
+        Ok(match counter_dtype(self.length) {
             DType::I32 => cx.builder().constant_r0(value as i32)?,
             _ => cx.builder().constant_r0(value)?,
         })
@@ -181,7 +182,7 @@ impl ScanOp {
         outputs: &[Aval],
         iterations: usize,
     ) -> Result<Vec<XlaOp>> {
-        let counter = Aval::scalar(self.counter_dtype());
+        let counter = Aval::scalar(counter_dtype(self.length));
         let ys = outputs[self.carry..].iter().cloned();
         let avals: Vec<Aval> =
             std::iter::once(counter).chain(self.input_avals()).chain(ys).collect();
@@ -292,6 +293,7 @@ pub struct Scan {
     reverse: bool,
     unroll: usize,
     checkpoint: Checkpoint,
+    progress: Option<String>,
 }
 
 impl Default for Scan {
@@ -306,8 +308,15 @@ impl Scan {
         Scan::on_behalf_of("scan")
     }
 
-    pub(super) fn on_behalf_of(what: &'static str) -> Scan {
-        Scan { what, length: None, reverse: false, unroll: 1, checkpoint: Checkpoint::None }
+    pub(crate) fn on_behalf_of(what: &'static str) -> Scan {
+        Scan {
+            what,
+            length: None,
+            reverse: false,
+            unroll: 1,
+            checkpoint: Checkpoint::None,
+            progress: None,
+        }
     }
 
     /// The number of steps. Needed where `xs` has no leaf; otherwise it must agree with `xs`.
@@ -336,9 +345,62 @@ impl Scan {
         self
     }
 
+    /// Shows on standard error how many steps have been made, from the first to the last: a bar with
+    /// `label` on a terminal, and elsewhere a line for each tenth of the steps. It costs a call of the
+    /// host in each step. As [`debug_print`](crate::debug_print) it works on CPUs only, and derivatives
+    /// tell of the loop that goes forwards.
+    ///
+    /// ```
+    /// # use onetrace::prelude::*;
+    /// let count = Scan::new().length(1000).progress("counting");
+    /// let (n, ()) = count.run(|n: Tensor, ()| (n + 1, ()), Tensor::scalar(0, DType::I32), ());
+    /// assert_eq!(n.item::<i32>()?, 1000);
+    /// # Ok::<(), onetrace::Error>(())
+    /// ```
+    pub fn progress(mut self, label: &str) -> Scan {
+        self.progress = Some(label.to_owned());
+        self
+    }
+
     /// Runs `f` over `xs`; see [`scan`].
     #[track_caller]
     pub fn run<C: Tree, X: Tree, Y: Tree>(
+        mut self,
+        f: impl FnOnce(C, X) -> (C, Y) + Pure,
+        init: C,
+        xs: X,
+    ) -> (C, Y) {
+        match self.progress.take() {
+            Some(label) => self.run_and_tell(&label, f, init, xs),
+            None => self.run_steps(f, init, xs),
+        }
+    }
+
+    /// Counts the steps in the carry, and tells of them before each and behind the last one.
+    #[track_caller]
+    fn run_and_tell<C: Tree, X: Tree, Y: Tree>(
+        self,
+        label: &str,
+        f: impl FnOnce(C, X) -> (C, Y) + Pure,
+        init: C,
+        xs: X,
+    ) -> (C, Y) {
+        // Where the arguments are wrong the loop says so, and nothing is told.
+        let Ok(length) = self.check_arguments(&xs) else { return self.run_steps(f, init, xs) };
+        let call = (self.what, std::panic::Location::caller());
+        let step = |(steps, carry): (Tensor, C), x: X| {
+            progress::report(label, length, &steps);
+            let (next, y) = f(carry.clone(), x);
+            ((&steps + 1, next_carry(call, &carry, next)), y)
+        };
+        let none = Tensor::scalar(0, counter_dtype(length));
+        let ((steps, last), ys) = self.run_steps(step, (none, init), xs);
+        progress::report(label, length, &steps);
+        (last, ys)
+    }
+
+    #[track_caller]
+    fn run_steps<C: Tree, X: Tree, Y: Tree>(
         self,
         f: impl FnOnce(C, X) -> (C, Y) + Pure,
         init: C,

@@ -68,7 +68,7 @@ impl ScanOp {
         let leave: Vec<bool> = (0..results.len()).map(|i| i >= carry.len()).collect();
         let (body, invariant) = body.hoisted(false, &leave, at);
         let mut made = match body.func.results() {
-            [] => Vec::new(),
+            [] if !body.func.has_effect() => Vec::new(),
             _ => {
                 let (constants, slices) = (body.constants(), body.slices());
                 let init: Vec<Value> = carry.iter().map(|&i| init[i]).collect();

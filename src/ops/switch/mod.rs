@@ -15,7 +15,7 @@ use crate::tensor::Tensor;
 use crate::trace::{Kind, Outcome, poison};
 use crate::transform::batch::Batched;
 use crate::transform::jvp::Dual;
-use crate::transform::prune::PrunedOp;
+use crate::transform::prune::{Effects, PrunedOp};
 use crate::transform::simplify::{Simplifier, rewritten};
 use crate::transform::split::SplitOp;
 use crate::transform::transpose::Input;
@@ -115,8 +115,8 @@ impl Operation for SwitchOp {
         self.varying(inputs)
     }
 
-    fn prune(&self, used: &[bool]) -> Option<PrunedOp> {
-        Some(self.restricted(used))
+    fn prune(&self, used: &[bool], effects: Effects) -> Option<PrunedOp> {
+        Some(self.restricted(used, effects))
     }
 
     fn simplify(&self, inputs: &[Value], at: &mut Simplifier) -> Option<Vec<Value>> {

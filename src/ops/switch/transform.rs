@@ -10,7 +10,7 @@ use crate::tensor::Tensor;
 use crate::trace::record;
 use crate::transform::batch::{Batched, batch, batch_values};
 use crate::transform::jvp::{Dual, jvp, or_zeros};
-use crate::transform::prune::{PrunedOp, prune};
+use crate::transform::prune::{Effects, PrunedOp, prune};
 use crate::transform::split::{From, Split, SplitOp, split};
 use crate::transform::transpose::{Input, transpose_values};
 use crate::transform::varying::varying;
@@ -254,17 +254,17 @@ impl SwitchOp {
     }
 
     /// The branches without what is not needed for these outputs.
-    pub fn restricted(&self, used: &[bool]) -> PrunedOp {
+    pub fn restricted(&self, used: &[bool], effects: Effects) -> PrunedOp {
         // An operand that one branch needs is there for all.
         let mut operands = vec![false; self.branches[0].params().len() - self.captures[0]];
         for (branch, &captures) in self.branches.iter().zip(&self.captures) {
-            join(&mut operands, &prune(branch, used, &[]).params[captures..]);
+            join(&mut operands, &prune(branch, used, &[], effects).params[captures..]);
         }
         let mut op = SwitchOp { captures: Vec::new(), branches: Vec::new() };
         let mut inputs = vec![true];
         for (branch, &captures) in self.branches.iter().zip(&self.captures) {
             let keep = [&vec![false; captures], &operands[..]].concat();
-            let pruned = prune(branch, used, &keep);
+            let pruned = prune(branch, used, &keep, effects);
             op.captures.push(count(&pruned.params[..captures]));
             inputs.extend(&pruned.params[..captures]);
             op.branches.push(pruned.func);

@@ -11,7 +11,7 @@ use crate::aval::{Aval, DType};
 use crate::error::Result;
 use crate::ir::Func;
 use crate::ops::checkpoint::CheckpointOp;
-use crate::ops::scan::ScanOp;
+use crate::ops::scan::{ScanOp, counter_dtype};
 use crate::ops::select::select;
 use crate::ops::stop_gradient::stop_gradient;
 use crate::ops::switch::SwitchOp;
@@ -23,10 +23,10 @@ use crate::transform::{build, inline};
 impl WhileOp {
     /// The loop with a counter as its first carry, which makes at most `steps` steps.
     pub fn counted(&self, steps: usize) -> Result<WhileOp> {
-        let counter = counter(steps);
+        let counter = Aval::scalar(counter_dtype(steps));
         let with_counter = |func: &Func, captures: usize| -> Vec<Aval> {
             let mut avals: Vec<Aval> = func.param_avals().into_iter().cloned().collect();
-            avals.insert(captures, counter.aval().clone());
+            avals.insert(captures, counter.clone());
             avals
         };
         let params = with_counter(&self.condition, self.condition_captures);
@@ -125,9 +125,4 @@ impl WhileOp {
         let (condition_captures, _, carry) = self.of_inputs(inputs);
         inline(&self.condition, &[condition_captures, carry].concat()).swap_remove(0)
     }
-}
-
-/// A counter of steps, before the first: of the smallest type that counts so far.
-pub fn counter(steps: usize) -> Tensor {
-    Tensor::scalar(0, if i32::try_from(steps).is_ok() { DType::I32 } else { DType::I64 })
 }

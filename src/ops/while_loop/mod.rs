@@ -8,8 +8,8 @@ use xla::XlaOp;
 
 use super::Operation;
 use super::binary::Operand;
-use super::control::{Pure, check_carry, prefixed, record_tree, retyped, trace_region};
-use super::scan::Scan;
+use super::control::{Pure, check_carry, next_carry, prefixed, record_tree, retyped, trace_region};
+use super::scan::{Scan, counter_dtype};
 use crate::aval::{Aval, DType};
 use crate::error::{Error, Result};
 use crate::ir::{Func, Value};
@@ -18,7 +18,7 @@ use crate::tensor::{Repr, Tensor};
 use crate::trace::{Kind, poison, scope};
 use crate::transform::batch::Batched;
 use crate::transform::jvp::Dual;
-use crate::transform::prune::PrunedOp;
+use crate::transform::prune::{Effects, PrunedOp};
 use crate::transform::simplify::Simplifier;
 use crate::transform::split::SplitOp;
 use crate::transform::transpose::Input;
@@ -118,8 +118,8 @@ impl Operation for WhileOp {
         self.varying(inputs)
     }
 
-    fn prune(&self, used: &[bool]) -> Option<PrunedOp> {
-        let (op, inputs, outputs) = self.restricted(used);
+    fn prune(&self, used: &[bool], effects: Effects) -> Option<PrunedOp> {
+        let (op, inputs, outputs) = self.restricted(used, effects);
         Some(PrunedOp { op: op.into(), inputs, outputs })
     }
 
@@ -250,7 +250,7 @@ impl While {
             let prepared = prepared.map(|(op, captures)| (op.into(), [captures, leaves].concat()));
             return record_tree(prepared, &init);
         };
-        let count = bounded::counter(steps);
+        let count = Tensor::scalar(0, counter_dtype(steps));
         let prepared = prepared.and_then(|(op, captures)| {
             let op = scope::at(location, || op.counted(steps))?;
             Ok((op.into(), [captures, vec![count.clone()], leaves].concat()))
@@ -281,13 +281,7 @@ impl While {
         // The carry is checked here, for the loop below would speak of one with the integer in it.
         let step = |i: Tensor, carry: C| {
             let next = body(i, carry.clone());
-            match check_carry("fori_loop", "a step", &carry, &next) {
-                Ok(()) => next,
-                Err(error) => {
-                    let bad = poison(error.at(location), &[]);
-                    tree::map(&carry, |leaf| retyped(&bad, leaf.aval().clone()))
-                }
-            }
+            next_carry(("fori_loop", location), &carry, next)
         };
         let known = |bound: &Tensor| match &bound.0 {
             Repr::Concrete(_) => bound.item::<i32>().ok(),

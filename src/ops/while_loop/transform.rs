@@ -11,10 +11,10 @@ use crate::tensor::Tensor;
 use crate::trace::record;
 use crate::transform::batch::{Batched, batch};
 use crate::transform::jvp::{Dual, jvp, or_zeros};
-use crate::transform::prune::{prune, prune_loop};
+use crate::transform::prune::{Effects, prune, prune_loop};
 use crate::transform::split::{From, Save, SplitOp, split, split_call};
 use crate::transform::varying::varying;
-use crate::transform::{build, count, fixpoint, flagged, inline, join};
+use crate::transform::{build, count, fixpoint, flagged, inline, join, positions};
 
 impl WhileOp {
     /// What there is for the inputs of the operation, in the parts that [`parts`](WhileOp::parts)
@@ -68,7 +68,7 @@ impl WhileOp {
             let parts = split(&self.body, &[captures, carry].concat(), carry)?;
             Ok(((), parts.unknown_results))
         })?;
-        let seen = prune(&self.condition, &[true], &[]).params;
+        let seen = prune(&self.condition, &[true], &[], Effects::Drop).params;
         let unseen = [condition_captures, &flags].concat();
         if seen.iter().zip(unseen).any(|(seen, unknown)| *seen && unknown) {
             return Ok(None);
@@ -79,26 +79,33 @@ impl WhileOp {
             return split_call(Save::Everything, &function, unknown, call, call).map(Some);
         }
         let known: Vec<bool> = flags.iter().map(|unknown| !unknown).collect();
-        let (op, known_inputs, known_outputs) = self.restricted(&known);
+        let (op, known_inputs, known_outputs) = self.restricted(&known, Effects::Keep);
+        if known_inputs.iter().zip(unknown).any(|(taken, unknown)| *taken && *unknown) {
+            // Something that is not known is printed.
+            return Ok(None);
+        }
+        let (again, inputs, _) = self.restricted(&vec![true; flags.len()], Effects::Drop);
         Ok(Some(SplitOp {
             known: op.into(),
             known_inputs,
             known_outputs,
             residuals: Vec::new(),
-            unknown: self.clone().into(),
-            unknown_inputs: (0..unknown.len()).map(From::Input).collect(),
+            unknown: again.into(),
+            unknown_inputs: positions(&inputs).into_iter().map(From::Input).collect(),
             unknown_outputs: vec![true; flags.len()],
         }))
     }
 
     /// The loop without what is not needed for these outputs and for the condition; the inputs it
     /// still takes, and the outputs it still gives.
-    pub fn restricted(&self, used: &[bool]) -> (WhileOp, Vec<bool>, Vec<bool>) {
-        let seen = prune(&self.condition, &[true], &[]).params.split_off(self.condition_captures);
+    pub fn restricted(&self, used: &[bool], effects: Effects) -> (WhileOp, Vec<bool>, Vec<bool>) {
+        let seen = prune(&self.condition, &[true], &[], Effects::Drop)
+            .params
+            .split_off(self.condition_captures);
         let used: Vec<bool> = used.iter().zip(seen).map(|(used, seen)| *used || seen).collect();
-        let (body, stay) = prune_loop(&self.body, self.body_captures, used.len(), &used);
+        let (body, stay) = prune_loop(&self.body, self.body_captures, used.len(), &used, effects);
         let keep = [&vec![false; self.condition_captures], &stay[..]].concat();
-        let condition = prune(&self.condition, &[true], &keep);
+        let condition = prune(&self.condition, &[true], &keep, effects);
         let condition_captures = &condition.params[..self.condition_captures];
         let body_captures = &body.params[..self.body_captures];
         let inputs = [condition_captures, body_captures, &stay].concat();
