@@ -184,9 +184,9 @@ pub mod prelude {
     pub use crate::optim::GradientTransformation;
     pub use crate::tree::{self, Tree};
     pub use crate::{
-        DType, Device, Error, Result, Scan, Tensor, concatenate, cond, einsum, fori_loop, grad,
-        jit, jvp, keepdims, map, nn, optim, random, scan, select, stack, switch, value_and_grad,
-        vjp, vmap, while_loop,
+        DType, Device, Error, Result, Scan, Tensor, While, concatenate, cond, einsum, fori_loop,
+        grad, jit, jvp, keepdims, map, nn, optim, random, scan, select, stack, switch,
+        value_and_grad, vjp, vmap, while_loop,
     };
     pub use onetrace_derive::Tree;
 }

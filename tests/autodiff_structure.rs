@@ -152,3 +152,33 @@ fn what_no_gradient_reaches_is_not_kept() {
     // Only h before each step.
     assert_eq!(values_with_axis(lowered.simplified(), 7), ["f32[7,3]"], "{}", lowered.simplified());
 }
+
+/// Reverse mode through a scan is a program of one size, however long the scan is, and the step is
+/// traced once.
+#[test]
+fn reverse_mode_of_a_gru_does_not_grow_with_the_steps() {
+    let cell = nn::GruCell::new(&mut nn::Rngs::new(42), 32, 64);
+    let size = |steps: usize, checkpoint: onetrace::Checkpoint| {
+        let runs = std::cell::Cell::new(0);
+        let loss = |cell: nn::GruCell, x: &Tensor| {
+            let step = |h: Tensor, x: Tensor| {
+                runs.set(runs.get() + 1);
+                cell.step(h, x)
+            };
+            let scan = Scan::new().checkpoint(checkpoint);
+            let (h, ys) = scan.run(step, cell.initial_carry(&[]), x.clone());
+            h.square().sum(..) + ys.mean(..)
+        };
+        let both = |(cell, x): (nn::GruCell, Tensor)| value_and_grad(|cell| loss(cell, &x))(cell);
+        let x = Tensor::zeros([steps, 32], DType::F32);
+        let lowered = jit(both).lower((cell.clone(), x)).unwrap();
+        assert_eq!(runs.get(), 1, "the step runs once");
+        (lowered.simplified().equation_count(), lowered.stats().unwrap().instructions)
+    };
+    use onetrace::Checkpoint;
+    for checkpoint in [Checkpoint::None, Checkpoint::Every(4), Checkpoint::Sqrt] {
+        let small = size(8, checkpoint);
+        assert_eq!(size(2_048, checkpoint), small, "{checkpoint:?}");
+        assert_eq!(size(1_000_000, checkpoint), small, "{checkpoint:?}");
+    }
+}

@@ -3,8 +3,8 @@
 mod common;
 
 use common::{Tolerance, assert_close, error_of};
+use onetrace::hessian;
 use onetrace::prelude::*;
-use onetrace::{While, hessian};
 
 fn close(actual: &Tensor, expected: &Tensor, tolerance: f64) {
     assert_close(actual, expected, Tolerance { relative: tolerance, absolute: tolerance });

@@ -181,7 +181,6 @@ pub fn fori_loop<C: Tree>(
 /// # Examples
 /// ```
 /// use onetrace::prelude::*;
-/// use onetrace::While;
 /// // The square root by Newton's method, which stops when it is near enough, and its derivative.
 /// let root = |x: Tensor| {
 ///     let far = |y: Tensor| (y.square() - &x).abs().gt(1e-6);
