@@ -14,7 +14,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from flax.nnx.nn.recurrent import flip_sequences
 
 
 def ramp(shape, salt):
@@ -205,11 +204,6 @@ def add_bidirectional(golden):
                     seed=k, padded=padded, time_major=time_major, merged=merged)
 
 
-def add_flips(golden):
-    x = ramp((4, 5, 2), 0)
-    golden.case("flip", {"out": flip_sequences(x, LENGTHS, 1, False)})
-
-
 class Block(nnx.Module):
     def __init__(self, rngs):
         self.dense = nnx.Linear(4, 4, rngs=rngs)
@@ -310,7 +304,6 @@ def main():
     add_mlp(golden)
     add_rnns(golden)
     add_bidirectional(golden)
-    add_flips(golden)
     add_scan_over_layers(golden)
     add_scan_with_state(golden)
     add_split_rngs(golden)

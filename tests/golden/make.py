@@ -10,7 +10,7 @@ import subprocess
 import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
-FAMILIES = ["gru", "cells", "random", "random_x64", "initializers", "ops", "loops", "autodiff", "hlo"]
+FAMILIES = ["gru", "cells", "random", "random_x64", "initializers", "ops", "loops", "autodiff", "nn", "hlo"]
 
 
 def check_versions():
