@@ -67,19 +67,27 @@ impl Dropout {
     /// if the dtype is not a floating one, or if one of the `broadcast_dims` is out of range.
     #[track_caller]
     pub fn call(&mut self, x: &Tensor) -> Tensor {
+        let shape = match self.mask_shape(x) {
+            Ok(shape) => shape,
+            Err(error) => return poison(error, &[x]),
+        };
         let random = self.mode == Mode::Train && self.rate > 0.0 && self.rate < 1.0;
         // Where no key is drawn, none is looked at.
         let key = if random { self.rngs.next_key() } else { self.rngs.key.clone() };
-        self.call_with_key(x, &key)
+        self.apply(x, shape, &key)
     }
 
     /// The same with this key, `u32[2]`.
     #[track_caller]
     pub fn call_with_key(&self, x: &Tensor, key: &Tensor) -> Tensor {
-        let shape = match self.mask_shape(x) {
-            Ok(shape) => shape,
-            Err(error) => return poison(error, &[x]),
-        };
+        match self.mask_shape(x) {
+            Ok(shape) => self.apply(x, shape, key),
+            Err(error) => poison(error, &[x]),
+        }
+    }
+
+    #[track_caller]
+    fn apply(&self, x: &Tensor, mask_shape: Vec<usize>, key: &Tensor) -> Tensor {
         if self.mode == Mode::Eval || self.rate == 0.0 {
             return x.clone();
         }
@@ -89,7 +97,7 @@ impl Dropout {
                 return Tensor::zeros(x.shape(), x.dtype());
             }
             let keep = 1.0 - self.rate;
-            let mask = random::bernoulli(&key, keep, shape);
+            let mask = random::bernoulli(&key, keep, mask_shape);
             select(&mask, x / keep, 0.0)
         })
     }

@@ -424,7 +424,8 @@ impl BatchNorm {
             let y = normalize(wide, (Some(mean), var), layer.epsilon, parts, &shape);
             (y.astype(x.dtype()), moved)
         });
-        if let Some([mean, var]) = statistics.as_deref() {
+        // After a mistake the statistics are as they were.
+        if let (Some([mean, var]), Ok(())) = (statistics.as_deref(), y.check()) {
             (self.mean, self.var) = (mean.clone(), var.clone());
         }
         y

@@ -78,7 +78,7 @@ impl<C> RnnArgs<C> {
 
     /// How many steps each sequence has, integers of the shape of the batch axes. What follows is
     /// padding: the last carry is that after the last step of the sequence, and the first carry
-    /// if it has none. The outputs at padded steps are what the cell makes of the padding, as in Flax.
+    /// if it has none. More than there are count as all, and less than none as none. The outputs at padded steps are what the cell makes of the padding, as in Flax.
     pub fn seq_lengths(mut self, seq_lengths: &Tensor) -> RnnArgs<C> {
         self.seq_lengths = Some(seq_lengths.clone());
         self
@@ -166,7 +166,7 @@ impl<C: RnnCell> Rnn<C> {
             }
         };
         let time_axis = if options.time_major { 0 } else { batch.len() as isize };
-        let xs = x.moveaxis(time_axis, 0);
+        let xs = moved(x, time_axis, 0);
         let steps = Scan::on_behalf_of("Rnn").unroll(options.unroll).checkpoint(options.checkpoint);
         let location = std::panic::Location::caller();
         let (carry, ys) = match &lengths {
@@ -189,7 +189,7 @@ impl<C: RnnCell> Rnn<C> {
                 (last, if flipped { flip_sequences(&ys, lengths) } else { ys })
             }
         };
-        (carry, if ys.rank() > batch.len() { ys.moveaxis(0, time_axis) } else { ys })
+        (carry, moved(&ys, 0, time_axis))
     }
 
     /// One step, which was asked for at `location`.
@@ -240,7 +240,8 @@ impl Sequence {
         if let Some(given) = &args.initial_carry {
             let rule = "the initial carry must have the type of the cell's own, but it does not";
             let name = "initial_carry";
-            check_same_type("Rnn", rule, (name, "of the cell", own), (name, "given", given))?;
+            let own = (name, "for the cell", own);
+            check_same_type("Rnn", rule, own, (name, "in what was given", given))?;
         }
         let time = x.shape()[if time_major { 0 } else { batch.len() }];
         let Some(lengths) = &args.seq_lengths else { return Ok(Sequence { time, lengths: None }) };
@@ -265,8 +266,14 @@ impl Sequence {
         }
         let narrow = matches!(lengths.dtype(), DType::I32 | DType::U8);
         let lengths = lengths.astype(if narrow { DType::I32 } else { DType::I64 });
-        Ok(Sequence { time, lengths: Some(lengths) })
+        Ok(Sequence { time, lengths: Some(lengths.clamp(0, time as i64)) })
     }
+}
+
+/// `x` with an axis at another place, if it is to be there.
+#[track_caller]
+fn moved(x: &Tensor, from: isize, to: isize) -> Tensor {
+    if from == to { x.clone() } else { x.moveaxis(from, to) }
 }
 
 /// The leaves of `new` where `pred`, whose axes are their first, is true, and of `old` elsewhere.

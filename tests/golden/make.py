@@ -11,7 +11,7 @@ import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
 FAMILIES = ["gru", "cells", "cell_gradients", "random", "random_x64", "initializers", "ops", "loops", "loop_derivatives",
-            "autodiff", "hlo", "optim", "training"]
+            "autodiff", "nn", "hlo", "optim", "training"]
 
 
 def check_versions():

@@ -146,7 +146,9 @@ impl Plan {
         let mut restored = vec![None; leaves.len()];
         for i in 0..leaves.len() {
             match axes[i] {
-                LeafAxis::Axis(axis) => leaves[i] = leaves[i].moveaxis(axis as isize, 0),
+                LeafAxis::Axis(axis) if axis > 0 => {
+                    leaves[i] = leaves[i].moveaxis(axis as isize, 0);
+                }
                 // The count of a stream comes behind its key.
                 LeafAxis::Split if restored[i].is_none() => {
                     let Some(size) = size else {
@@ -216,7 +218,9 @@ impl Plan {
         let mut results = Vec::new();
         for ((leaf, restored), axis) in leaves.into_iter().zip(self.restored).zip(self.axes) {
             results.push(match (axis, leaf) {
-                (LeafAxis::Axis(axis), Some(leaf)) => Some(leaf.moveaxis(0, axis as isize)),
+                (LeafAxis::Axis(axis), Some(leaf)) if axis > 0 => {
+                    Some(leaf.moveaxis(0, axis as isize))
+                }
                 (_, leaf) => restored.or(leaf),
             });
         }
