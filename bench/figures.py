@@ -38,7 +38,7 @@ SIZES = [(32, 64, 2048), (128, 256, 2048), (256, 512, 1024)]
 LENGTHS = [(8, 10), (2048, 10), (1_000_000, 3)]
 TOLERANCE = 2e-5
 
-# The same main job in Python, as a user writes it: a process that ends with the numbers printed.
+# The same GRU in Python, as a user writes it: a process that ends with the numbers printed.
 COLD_PEER = """
 import jax, numpy as np
 from flax import nnx

@@ -1,4 +1,4 @@
-//! The main job: a GRU over 2,048 steps, as one HLO While loop whose body was traced once.
+//! A GRU over 2,048 steps, as one HLO While loop whose body was traced once.
 //!
 //! ```text
 //! cargo run --release --example gru

@@ -5,6 +5,7 @@
 //! operation is told the values of its operands. XLA:CPU can call back; plugins cannot.
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
 use xla::XlaOp;
@@ -57,19 +58,22 @@ fn escaped(text: &str) -> String {
 /// Runs the effect of the operation with this text form; false if there is none, or if the operands
 /// are not what it takes: the program may come from elsewhere.
 fn called(text: &str, mut operands: Vec<HostArray>) -> bool {
+    /// A loop makes the same few calls in every step.
+    const KEPT: usize = 64;
     thread_local! {
-        // A loop makes the same call in every step.
-        static LAST: RefCell<Option<(String, Arc<Op>)>> = const { RefCell::new(None) };
+        static KNOWN: RefCell<HashMap<String, Arc<Op>>> = RefCell::default();
     }
-    let last = LAST.with_borrow(|last| {
-        last.as_ref().filter(|(known, _)| known == text).map(|(_, op)| op.clone())
-    });
-    let op = match last {
+    let op = match KNOWN.with_borrow(|known| known.get(text).cloned()) {
         Some(op) => op,
         None => {
             let Some(op) = parse::operation(text) else { return false };
             let op = Arc::new(op);
-            LAST.replace(Some((text.to_owned(), op.clone())));
+            KNOWN.with_borrow_mut(|known| {
+                if known.len() == KEPT {
+                    known.clear();
+                }
+                known.insert(text.to_owned(), op.clone());
+            });
             op
         }
     };

@@ -43,7 +43,8 @@ pub enum ErrorKind {
 /// # Examples
 /// ```
 /// use onetrace::prelude::*;
-/// let error = (Tensor::ones([2], DType::F32) + Tensor::ones([3], DType::F32)).check().unwrap_err();
+/// let (x, y) = (Tensor::ones([2], DType::F32), Tensor::ones([3], DType::F32));
+/// let error = (x + y).check().unwrap_err();
 /// assert_eq!(error.kind(), onetrace::ErrorKind::Shape);
 /// assert!(error.to_string().contains("f32[2]"));
 /// assert!(error.location().is_some());

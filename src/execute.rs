@@ -88,8 +88,8 @@ impl Executable {
         }
     }
 
-    /// Runs the program. `is_tied` is whether its device was chosen for what it computes; `location` is
-    /// the call in the user's code.
+    /// Runs the program. `is_tied` is whether its device was chosen for what it computes;
+    /// `location` is the call in the user's code.
     pub fn run(
         &self,
         arguments: &[&Array],

@@ -65,8 +65,8 @@ pub(crate) struct HostArray {
     pub bytes: Vec<u8>,
 }
 
-/// Of large arrays only the ends count: weights may have millions of elements, and functions that hold
-/// them as constants are hashed at each compilation.
+/// Of large arrays only the ends count: weights may have millions of elements, and functions that
+/// hold them as constants are hashed at each compilation.
 impl Hash for HostArray {
     fn hash<H: Hasher>(&self, state: &mut H) {
         const END: usize = 128;

@@ -76,8 +76,8 @@ impl<A: Tree, R: Tree, F: Fn(A) -> R> Jit<A, R, F> {
     }
 
     /// Passes captured tensors to the program as arguments instead of compiling them into it as
-    /// constants: large weights then do not make the program large. Which tensors they are is settled
-    /// when it is traced; weights that change from call to call must be an argument.
+    /// constants: large weights then do not make the program large. Which tensors they are is
+    /// settled when it is traced; weights that change from call to call must be an argument.
     #[must_use]
     pub fn captures_as_arguments(mut self) -> Self {
         self.captures = Captures::Params;
@@ -114,8 +114,8 @@ impl<A: Tree, R: Tree, F: Fn(A) -> R> Jit<A, R, F> {
     /// Inside another trace it is recorded there as a call.
     ///
     /// It runs on the device that the arguments are [tied to](Tensor::device), or on the [default
-    /// device](Device::default_device) if they are tied to none. Tensors that were captured are copied
-    /// there.
+    /// device](Device::default_device) if they are tied to none. Tensors that were captured are
+    /// copied there.
     ///
     /// # Errors
     /// The first mistake made in the closure or on the way to the arguments, with its place;

@@ -3,8 +3,8 @@
 //! A Rust closure on tensors is run **once**, on abstract values, and what it does is recorded; the
 //! record becomes one HLO program, which XLA compiles and runs through PJRT. Loops and branches are
 //! recorded as such: [`scan`] becomes one HLO While loop, however many steps it has. Names and
-//! results are those of JAX, and the modules in [`nn`] are those of Flax NNX, down to the parameters
-//! for a seed.
+//! results are those of JAX, and the modules in [`nn`] are those of Flax NNX, down to the
+//! parameters for a seed.
 //!
 //! ```
 //! use onetrace::prelude::*;
@@ -30,10 +30,10 @@
 //!
 //! - A **concrete** tensor has data. An operation on concrete tensors, outside of any trace, is
 //!   compiled when it is first met and runs at once.
-//! - A **traced** tensor stands for a value that there will be when the recorded program runs. It has
-//!   a [dtype and a shape](Aval), which are known while tracing, and no data. The closures that
-//!   [`jit`], [`scan`], [`cond`] and the like are given run on traced tensors; a concrete tensor that
-//!   such a closure uses becomes a constant of the program.
+//! - A **traced** tensor stands for a value that there will be when the recorded program runs. It
+//!   has a [dtype and a shape](Aval), which are known while tracing, and no data. The closures that
+//!   [`jit`], [`scan`], [`cond`] and the like are given run on traced tensors; a concrete tensor
+//!   that such a closure uses becomes a constant of the program.
 //! - A **poisoned** tensor stands for the result of a mistake; see below.
 //!
 //! # Trees
@@ -52,7 +52,8 @@
 //!
 //! let zero = Tensor::zeros([], DType::F32);
 //! let start = Moments { sum: zero.clone(), squares: zero };
-//! let step = |m: Moments, x: Tensor| (Moments { sum: m.sum + &x, squares: m.squares + &x * &x }, ());
+//! let step =
+//!     |m: Moments, x: Tensor| (Moments { sum: m.sum + &x, squares: m.squares + &x * &x }, ());
 //! let (end, ()) = scan(step, start, Tensor::arange(4, DType::F32));
 //! assert_eq!((end.sum.item::<f32>()?, end.squares.item::<f32>()?), (6.0, 14.0));
 //! # Ok::<(), onetrace::Error>(())
@@ -62,8 +63,8 @@
 //!
 //! Operations return tensors, not [`Result`]s, so that formulas read as such. A mistake gives a
 //! poisoned tensor, on which later operations do nothing. The first one comes out, with the line in
-//! your code, where a value does: at [`Tensor::check`], [`Tensor::to_vec`], and the call of a jitted
-//! function. [`ErrorKind`] says what kind of mistake it is.
+//! your code, where a value does: at [`Tensor::check`], [`Tensor::to_vec`], and the call of a
+//! jitted function. [`ErrorKind`] says what kind of mistake it is.
 //!
 //! ```
 //! # use onetrace::prelude::*;
@@ -75,9 +76,9 @@
 //!
 //! # Derivatives, batches and devices
 //!
-//! [`grad`], [`vjp`], [`jvp`] and what is made of them differentiate functions of trees, [`vmap`] makes
-//! a function of one example one of a batch, and [`pmap`] runs a function on several devices. They
-//! compose with each other, with [`jit`] and with loops: the gradient of a scan is a scan.
+//! [`grad`], [`vjp`], [`jvp`] and what is made of them differentiate functions of trees, [`vmap`]
+//! makes a function of one example one of a batch, and [`pmap`] runs a function on several devices.
+//! They compose with each other, with [`jit`] and with loops: the gradient of a scan is a scan.
 //!
 //! ```
 //! # use onetrace::prelude::*;
@@ -95,7 +96,11 @@
 //! | [`prelude`] | what most programs need |
 //! | [`Tensor`] | operations, as methods under the names of `jax.numpy` and `jax.lax` |
 //! | [`jit`], [`Jit`], [`Lowered`], [`Compiled`] | compiled functions, stage by stage: trace, lower, compile, call |
-//! | [`scan`], [`while_loop`], [`While`], [`fori_loop`], [`cond`], [`switch`], [`map`], [`associative_scan`] | loops and branches |
+//! | [`scan`], [`Scan`], [`while_loop`], [`While`], [`fori_loop`], [`cond`], [`switch`], [`map`], [`associative_scan`] | loops and branches |
+//! | [`grad`], [`value_and_grad`], [`vjp`], [`jvp`], [`linearize`], [`jacfwd`], [`jacrev`], [`hessian`], [`hvp`] | derivatives of functions of trees |
+//! | [`custom_vjp`], [`custom_jvp`], [`checkpoint`], [`Checkpoint`], [`stop_gradient`] | derivatives of your own; what reverse mode keeps |
+//! | [`vmap`], [`Vmap`] | functions of one example on a batch |
+//! | [`pmap`], [`psum`] | one function on several devices, and what they tell each other |
 //! | [`tree`] | trees of tensors, and paths of their leaves |
 //! | [`nn`] | layers, recurrent cells and [initialisers](nn::init), as in Flax NNX |
 //! | [`optim`] | optimisers and schedules, as in optax |
@@ -103,6 +108,8 @@
 //! | [`hlo`] | HLO modules: their forms, figures and graphs, and running what other programs wrote |
 //! | [`io`] | `.npy` and safetensors files |
 //! | [`ir`] | what a trace records: its functions, their text form, its parser and checker |
+//! | [`Device`], [`XlaOptions`] | where programs run, and options of XLA |
+//! | [`debug_print`], [`named_scope`] | values printed while a program runs; names in its IR and HLO |
 //! | [`lint`] | warnings of programs that are hardly what was meant |
 
 mod array;

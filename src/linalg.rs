@@ -6,14 +6,14 @@ use crate::ops::while_loop::fori_loop;
 use crate::tensor::Tensor;
 
 /// The rows of `a`, a matrix `[k, m]` of rank `k`, made orthonormal one after the other: row `i` of
-/// the result is in the span of the rows up to `i`, on the side of row `i`. It is the factor `Qᵀ` of
-/// the QR decomposition of `aᵀ` whose `R` has a positive diagonal.
+/// the result is in the span of the rows up to `i`, on the side of row `i`. It is the factor `Qᵀ`
+/// of the QR decomposition of `aᵀ` whose `R` has a positive diagonal.
 ///
 /// This is Gram and Schmidt's method, applied twice, for once does not make the rows orthogonal to
 /// the last digit, and twice does (Giraud et al., "Rounding error analysis of the classical
-/// Gram-Schmidt orthogonalization process", 2005). The inner arithmetic is that of `f64`. Householder
-/// reflections would serve matrices of any rank, but make a program of three times as many kernels,
-/// and to compile them is what takes the time.
+/// Gram-Schmidt orthogonalization process", 2005). The inner arithmetic is that of `f64`.
+/// Householder reflections would serve matrices of any rank, but make a program of three times as
+/// many kernels, and to compile them is what takes the time.
 #[track_caller]
 pub(crate) fn orthonormal_rows(a: &Tensor) -> Tensor {
     let dtype = a.dtype();

@@ -127,8 +127,8 @@ impl Lowering {
         self.current.replace(metadata);
     }
 
-    /// Adds a call of the host, behind those that there are: it gets the result of the one before it
-    /// as an operand, for XLA:CPU runs side by side what does not depend on one another.
+    /// Adds a call of the host, behind those that there are: it gets the result of the one before
+    /// it as an operand, for XLA:CPU runs side by side what does not depend on one another.
     pub fn in_order(&self, call: impl FnOnce(&XlaOp) -> Result<XlaOp>) -> Result<()> {
         let before = match self.last_call.take() {
             Some(before) => before,
@@ -217,7 +217,8 @@ fn parameter_name(path: &str) -> String {
 }
 
 /// `func` as a computation: its parameters are the computation's, and it returns a tuple of its
-/// results. `aliases` are pairs (result, parameter) that may share memory: the parameter is donated.
+/// results. `aliases` are pairs (result, parameter) that may share memory: the parameter is
+/// donated.
 pub(crate) fn lower(func: &Func, aliases: &[(usize, usize)]) -> Result<XlaComputation> {
     device::settle()?;
     let cx = Lowering::new(func.name());

@@ -5,8 +5,9 @@
 //! options of the process, and keeps the optimized module, memory figures and what went wrong in a
 //! plugin to itself.
 //!
-//! `unsafe` code is only here, in [`xla_ext`](crate::xla_ext), and where options are set. PJRT's objects may be used from
-//! many threads at the same time, which makes the types here `Send` and `Sync`.
+//! `unsafe` code is only here, in [`xla_ext`](crate::xla_ext), and where options are set. PJRT's
+//! objects may be used from many threads at the same time, which makes the types here `Send` and
+//! `Sync`.
 
 use std::ffi::{CString, c_char, c_int, c_void};
 use std::path::Path;
@@ -250,7 +251,7 @@ impl Client {
         unsafe { onetrace_client_device(self.raw(), ordinal) }
     }
 
-    /// The model of a device, as in `NVIDIA H200`.
+    /// The model of a device, as in `NVIDIA A100`.
     pub fn device_kind(&self, ordinal: usize) -> String {
         // SAFETY: the device lives as long as its client.
         unsafe { take(onetrace_device_kind(self.device(ordinal))) }

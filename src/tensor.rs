@@ -95,7 +95,8 @@ impl Tensor {
         if shape.is_empty() {
             return scalar;
         }
-        // Outside of a trace there is nothing to record, and data is made faster than compiled code.
+        // Outside of a trace there is nothing to record, and data is made faster than compiled
+        // code.
         if let (false, Repr::Concrete(array)) = (trace::is_tracing(), &scalar.0) {
             return match array.to_host().and_then(|host| host.repeated(&shape)) {
                 Ok(host) => Tensor::from_host(host, ""),
@@ -161,10 +162,10 @@ impl Tensor {
     /// to](Tensor::to_device). None if the data was made on the host, if there is none, or if it is
     /// [spread](crate::pmap()) over several. Of several that computed the same, the first.
     ///
-    /// Data is *tied* to its device if that was chosen for it: by `to_device`, by [a program that was
-    /// compiled for it](crate::Lowered::compile_for), or because an argument of the computation was tied
-    /// to it. Computations run where their arguments are tied to, and refuse those that are tied to
-    /// different devices. What is tied to none goes where it is needed.
+    /// Data is *tied* to its device if that was chosen for it: by `to_device`, by [a program that
+    /// was compiled for it](crate::Lowered::compile_for), or because an argument of the computation
+    /// was tied to it. Computations run where their arguments are tied to, and refuse those that
+    /// are tied to different devices. What is tied to none goes where it is needed.
     pub fn device(&self) -> Option<Device> {
         match &self.0 {
             Repr::Concrete(array) => array.device().cloned(),
@@ -184,10 +185,11 @@ impl Tensor {
         }
     }
 
-    /// The tensor, tied to a device: a copy there, or the same data if it is there. `jax.device_put`.
+    /// The tensor, tied to a device: a copy there, or the same data if it is there.
+    /// `jax.device_put`.
     ///
-    /// Between devices of one platform the data does not go through the memory of the host, unless it
-    /// is spread over several.
+    /// Between devices of one platform the data does not go through the memory of the host, unless
+    /// it is spread over several.
     ///
     /// # Errors
     /// If the tensor is traced, if a mistake was made on the way here, or if the computation that

@@ -2,8 +2,8 @@
 //!
 //! A tree is a value that is built of tensors: a [`Tensor`], a tuple, array, `Vec`, `Option` or
 //! `BTreeMap` of trees, `()`, or a struct with `#[derive(Tree)]`. They stand where JAX has pytrees.
-//! Leaves have an order (that of the fields) and a path such as `dense_i.kernel` or `0.hidden`, which
-//! also says what [kind](Kind) of leaf it is: whether it is state or may be a parameter.
+//! Leaves have an order (that of the fields) and a path such as `dense_i.kernel` or `0.hidden`,
+//! which also says what [kind](Kind) of leaf it is: whether it is state or may be a parameter.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -37,7 +37,7 @@ pub fn vmap<A: Tree, R: Tree>(f: impl Fn(A) -> R) -> impl Fn(A) -> R {
 /// use onetrace::prelude::*;
 /// use onetrace::{SAME, Vmap};
 /// let (x, y) = (Tensor::ones([3, 2], DType::F32), Tensor::ones([3], DType::F32));
-/// let columns = Vmap::new().in_axes((1, SAME)); // a member is a column of x; y is the same for all
+/// let columns = Vmap::new().in_axes((1, SAME)); // a member is a column of x; all have the same y
 /// let dots = columns.run(|(x, y): (Tensor, Tensor)| x.dot(&y), (x, y));
 /// assert_eq!(dots.to_vec::<f32>()?, [3.0, 3.0]);
 /// # Ok::<(), onetrace::Error>(())
@@ -62,22 +62,24 @@ impl Vmap {
         Vmap { in_axes: 0.into(), out_axes: 0.into(), size: None }
     }
 
-    /// Along which axis of the arguments the members stand: a number for all leaves, [`SAME`](crate::SAME) for
-    /// none, or a tuple of these (and of tuples) for the parts of a tuple. Negative numbers count
-    /// from the back.
+    /// Along which axis of the arguments the members stand: a number for all leaves,
+    /// [`SAME`](crate::SAME) for none, or a tuple of these (and of tuples) for the parts of a
+    /// tuple. Negative numbers count from the back.
     pub fn in_axes(mut self, axes: impl Into<BatchAxes>) -> Vmap {
         self.in_axes = axes.into();
         self
     }
 
     /// Along which axis of the results the members are to stand, as for
-    /// [`in_axes`](Vmap::in_axes). [`SAME`](crate::SAME) is for results that are the same for all members.
+    /// [`in_axes`](Vmap::in_axes). [`SAME`](crate::SAME) is for results that are the same for all
+    /// members.
     pub fn out_axes(mut self, axes: impl Into<BatchAxes>) -> Vmap {
         self.out_axes = axes.into();
         self
     }
 
-    /// The number of members. Needed where no argument has an axis for them; otherwise it must agree.
+    /// The number of members. Needed where no argument has an axis for them; otherwise it must
+    /// agree.
     pub fn axis_size(mut self, size: usize) -> Vmap {
         self.size = Some(size);
         self

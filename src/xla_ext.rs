@@ -214,8 +214,8 @@ pub(crate) fn cumulative(
     wrap(x.builder(), op)
 }
 
-/// A call of the handler that is registered as `target`, which XLA keeps although only its being made
-/// comes of it: a `u8[]`. There is at least one operand; `attributes` is a dictionary of MLIR.
+/// A call of the handler that is registered as `target`, which XLA keeps although only its being
+/// made comes of it: a `u8[]`. There is at least one operand; `attributes` is a dictionary of MLIR.
 pub(crate) fn callback(operands: &[XlaOp], target: &str, attributes: &str) -> Result<XlaOp> {
     let values: Vec<RawOp> = operands.iter().map(raw).collect();
     let (target, attributes) = (c_string(target), c_string(attributes));

@@ -136,6 +136,39 @@ fn what_is_the_same_at_every_step_is_saved_once() {
     assert_eq!(values_with_axis(func, 7), ["f32[7,3]"; 3], "{func}");
 }
 
+/// Weights that a step takes and gives as they are, as a module that is carried does, are the same at
+/// every step too.
+#[test]
+fn what_is_carried_as_it_is_is_saved_once() {
+    let loss = |(w, xs): (Tensor, Tensor)| {
+        let step = |(w, h): (Tensor, Tensor), x: Tensor| {
+            let h = (&h * w.tanh() + x).sin();
+            ((w, h), ())
+        };
+        scan(step, (w, Tensor::ones([3], DType::F32)), xs).0.1.sum(..)
+    };
+    let arguments = (ramp_tensor(&[3], 1), ramp_tensor(&[7, 3], 2));
+    let lowered = jit(grad(loss)).lower(&arguments).unwrap();
+    let func = lowered.simplified();
+    // The carry before each step, the cosine, and the cotangents of the xs.
+    assert_eq!(values_with_axis(func, 7), ["f32[7,3]"; 3], "{func}");
+    assert_eq!(func.to_string().matches(" tanh ").count(), 1, "{func}");
+}
+
+/// A million steps, there and back.
+#[test]
+fn reverse_mode_of_a_million_steps() {
+    let steps = 1_000_000;
+    let last = |a: Tensor| {
+        let step = |h: Tensor, x: Tensor| (&a * h + x, ());
+        scan(step, Tensor::scalar(0.0, DType::F64), Tensor::ones([steps], DType::F64)).0
+    };
+    // The sum of a geometric series, and its derivative.
+    let (value, slope) = value_and_grad(last)(Tensor::scalar(0.5, DType::F64));
+    assert_eq!(value.item::<f64>().unwrap(), 2.0);
+    assert!((slope.item::<f64>().unwrap() - 4.0).abs() < 1e-12);
+}
+
 /// A carry and a constant that no gradient reaches leave nothing.
 #[test]
 fn what_no_gradient_reaches_is_not_kept() {

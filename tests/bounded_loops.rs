@@ -71,6 +71,15 @@ fn second_derivatives_are_those_of_the_unrolled_loop() {
 }
 
 #[test]
+fn a_bound_that_cannot_be_counted_to() {
+    let x = Tensor::scalar(1.0, DType::F32);
+    let last = While::new().max_steps(usize::MAX).run(|x: Tensor| x.lt(9.0), |x| x * 3.0, x);
+    let error = last.check().unwrap_err().to_string();
+    assert!(error.contains("max_steps must be less than 2^63"), "{error}");
+    assert!(error.contains("tests/bounded_loops.rs"), "{error}");
+}
+
+#[test]
 fn a_bound_of_no_step_gives_what_it_began_with() {
     let f = |x: Tensor| While::new().max_steps(0).run(|x: Tensor| x.gt(0.0), |x| x * 3.0, x);
     let (value, slope) = value_and_grad(f)(f64(2.0));

@@ -53,6 +53,17 @@ const PROGRAMS: &[(&str, Program)] = &[
         let power = move |x: Tensor| while_loop(|x: Tensor| x.lt(10.0), body, x);
         jit(move |x: Tensor| onetrace::jvp(power, x.clone(), x)).call(f32(1.0)).map(drop)
     }),
+    ("gradient of a bounded while loop", || {
+        let body = |x: Tensor| {
+            debug_print("# {}", &[&x]);
+            x * 3.0
+        };
+        let power =
+            move |x: Tensor| While::new().max_steps(100).run(|x: Tensor| x.lt(10.0), body, x);
+        let slope = jit(move |x: Tensor| grad(power)(x)).call(f32(1.0))?;
+        assert_eq!(slope.item::<f32>()?, 27.0);
+        Ok(())
+    }),
     ("checkpoint", || {
         let f = |x: Tensor| {
             debug_print("# once {}", &[&x]);
@@ -176,6 +187,7 @@ fn every_step_prints_once_and_in_order() {
     assert_eq!(lines("checkpoint"), ["once 0.0"]);
     assert_eq!(lines("while"), ["1", "3", "9"]);
     assert_eq!(lines("tangent of a while loop"), ["1.0", "3.0", "9.0"]);
+    assert_eq!(lines("gradient of a bounded while loop"), ["1.0", "3.0", "9.0"]);
 }
 
 #[test]
@@ -235,6 +247,13 @@ fn a_format_that_does_not_fit() {
         ErrorKind::Argument,
         expect![[r#"
         debug_print: the format "h: {" has a { alone: a place for a value is {} or {:.3} (digits behind the point), and a brace is {{ or }}
+          at `debug_print(format, &[&x]);`"#]],
+    );
+    expect_error(
+        run("h: {:.70000}"),
+        ErrorKind::Argument,
+        expect![[r#"
+        debug_print: the format "h: {:.70000}" has the place {:.70000}: a place for a value is {} or {:.3} (digits behind the point), and a brace is {{ or }}
           at `debug_print(format, &[&x]);`"#]],
     );
     expect_error(

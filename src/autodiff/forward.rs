@@ -8,12 +8,12 @@ use crate::trace::scope;
 use crate::transform::jvp::{Dual, jvp_values, or_zeros};
 use crate::tree::{self, Tree};
 
-/// The value of `f` at `primals`, and how it changes along `tangents` (the Jacobian times a vector);
-/// `jax.jvp`.
+/// The value of `f` at `primals`, and how it changes along `tangents` (the Jacobian times a
+/// vector); `jax.jvp`.
 ///
 /// `tangents` is a tree of the same type as `primals`; all leaves must have floating dtypes. The
-/// second result has the type of the first; it is zero where that is no float or does not depend on
-/// `primals`. A mistake comes out where the results do.
+/// second result has the type of the first; it is zero where that is not a float or does not depend
+/// on `primals`. A mistake comes out where the results do.
 ///
 /// # Examples
 /// ```

@@ -13,9 +13,10 @@ use crate::tree::{self, Tree};
 /// The value of `f` at `primals`, and the function that says how it changes along tangents (the
 /// Jacobian at `primals` times a vector); `jax.linearize`.
 ///
-/// As [`jvp`](crate::jvp) in two parts: the function that is returned can be called several times, and
-/// what it needs of the value is computed once. All leaves of `primals` must have floating dtypes, and
-/// tangents have the type of `primals`. The tangent of a result that is no float is zero. A mistake comes out where the results do.
+/// As [`jvp`](crate::jvp) in two parts: the function that is returned can be called several times,
+/// and what it needs of the value is computed once. All leaves of `primals` must have floating
+/// dtypes, and tangents have the type of `primals`. The tangent of a result that is not a float is
+/// zero. A mistake comes out where the results do.
 ///
 /// # Examples
 /// ```

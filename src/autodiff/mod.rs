@@ -1,7 +1,8 @@
 //! Derivatives of functions of trees: forward mode, reverse mode, and what is made of them.
 //!
-//! The function is traced (once; by `jacfwd` once for each leaf of its argument), and the derivative
-//! is made of the trace by the transformations of the IR. What the function captures is held fixed.
+//! The function is traced (once; by `jacfwd` once for each leaf of its argument), and the
+//! derivative is made of the trace by the transformations of the IR. What the function captures is
+//! held fixed.
 
 mod forward;
 mod jacobian;

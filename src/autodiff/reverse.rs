@@ -41,7 +41,7 @@ impl Linearized {
         let instantiate = [vec![false; results], vec![true; tangents]].concat();
         let split = split(&jvp.func, &unknown, &instantiate)?;
 
-        // What the linear part does not need is no residual.
+        // What the linear part does not need is not a residual.
         let keep = [vec![false; split.residuals], vec![true; actives]].concat();
         let linear = prune(&split.unknown, &vec![true; tangents], &keep, Effects::Keep);
         let needed = &linear.params[..split.residuals];
@@ -72,8 +72,8 @@ pub(super) struct LinearPart {
 }
 
 impl LinearPart {
-    /// The tangents of the results, of the types of `template`, at the value that left these residuals,
-    /// in the open trace.
+    /// The tangents of the results, of the types of `template`, at the value that left these
+    /// residuals, in the open trace.
     pub fn forward(
         &self,
         residuals: &[Tensor],
@@ -108,7 +108,8 @@ impl LinearPart {
 ///
 /// All leaves of `primals` must have floating dtypes. The pullback takes a tree of the type of the
 /// value; what it is given for leaves that are no floats is of no account. It can be called several
-/// times, and what it needs of the value is computed once. A mistake comes out where the results do.
+/// times, and what it needs of the value is computed once. A mistake comes out where the results
+/// do.
 ///
 /// # Examples
 /// ```
@@ -176,7 +177,7 @@ pub(super) fn vjp_for<A: Tree, R: Tree>(
 /// The function takes one tree (a tuple, where it has several arguments), all of whose leaves have
 /// floating dtypes, and the gradient is a tree of the same type: that of a module is a module. What
 /// is not to be differentiated by is captured. A mistake comes out where the results do: a result
-/// that is not a floating scalar, an argument that is no float.
+/// that is not a floating scalar, an argument that is not a float.
 ///
 /// # Examples
 /// ```

@@ -106,9 +106,10 @@ fn has_extension(path: &Path, extension: &str) -> bool {
     path.extension().is_some_and(|found| found == extension)
 }
 
-/// The libraries of CUDA that NVIDIA's packages look for by their names alone. JAX loads them before
-/// its plugin too, from the packages that pip put beside it: those libraries then find each other
-/// where their own run paths do not lead. What is not there is looked for by the plugin itself.
+/// The libraries of CUDA that NVIDIA's packages look for by their names alone. JAX loads them
+/// before its plugin too, from the packages that pip put beside it: those libraries then find each
+/// other where their own run paths do not lead. What is not there is looked for by the plugin
+/// itself.
 pub(super) fn preload_nvidia_libraries(plugin: &Path) {
     const LIBRARIES: [&str; 7] =
         ["libcudart", "libnvrtc", "libcublasLt", "libcublas", "libnccl", "libcupti", "libcudnn"];

@@ -31,8 +31,8 @@ use platform::Platform;
 ///
 /// # Names
 ///
-/// A device is printed as it is parsed, where [`plugin`](Device::plugin)s that were loaded from a file
-/// go by their name alone.
+/// A device is printed as it is parsed, where [`plugin`](Device::plugin)s that were loaded from a
+/// file go by their name alone.
 ///
 /// | name | device |
 /// |---|---|
@@ -98,8 +98,8 @@ impl Device {
         name::nth(Plugin::new(name, path.as_ref())?.devices()?, 0)
     }
 
-    /// All devices: those of the CPU and of each plugin [found](Plugin::found) that can be used. What
-    /// is wrong with the others is what [`Plugin::devices`] says.
+    /// All devices: those of the CPU and of each plugin [found](Plugin::found) that can be used.
+    /// What is wrong with the others is what [`Plugin::devices`] says.
     ///
     /// # Errors
     /// As [`cpu`](Device::cpu).
@@ -162,7 +162,7 @@ impl Device {
         self.ordinal
     }
 
-    /// The model, such as `NVIDIA H200`.
+    /// The model, such as `NVIDIA A100`.
     pub fn kind(&self) -> String {
         self.platform.client().device_kind(self.ordinal)
     }

@@ -54,8 +54,8 @@ impl Plugin {
     /// `PJRT_NAMES_AND_LIBRARY_PATHS` names (as in JAX, `NAME:PATH` between commas), and
     /// `jax_plugins/*/*.so` in the Python environments on the path, where pip puts them.
     ///
-    /// Python environments are those of `VIRTUAL_ENV`, `CONDA_PREFIX` and `PYTHONPATH`, the prefix of
-    /// each `python3` on the `PATH`, and the user's own. Nothing is loaded or run.
+    /// Python environments are those of `VIRTUAL_ENV`, `CONDA_PREFIX` and `PYTHONPATH`, the prefix
+    /// of each `python3` on the `PATH`, and the user's own. Nothing is loaded or run.
     pub fn found() -> Vec<Plugin> {
         found::plugins()
     }
@@ -73,8 +73,8 @@ impl Plugin {
     /// The devices of the plugin, which is loaded the first time and stays loaded.
     ///
     /// # Errors
-    /// With [`ErrorKind::Device`] if the file is not a PJRT plugin for this machine and this version
-    /// of PJRT's interface, or if it finds no device that it can use, as without a driver.
+    /// With [`ErrorKind::Device`] if the file is not a PJRT plugin for this machine and this
+    /// version of PJRT's interface, or if it finds no device that it can use, as without a driver.
     pub fn devices(&self) -> Result<Vec<Device>> {
         Ok(platform::of_plugin(self)?.devices())
     }
@@ -147,8 +147,9 @@ fn check_version(theirs: ApiVersion) -> Result<(), String> {
 const HERE: Architecture =
     if cfg!(target_arch = "x86_64") { Architecture::X86_64 } else { Architecture::Aarch64 };
 
-/// Checks that a file is a shared library for this machine, whole, and with PJRT's interface. A file
-/// that is not can end the process when it is loaded, and one that is another library may run code.
+/// Checks that a file is a shared library for this machine, whole, and with PJRT's interface. A
+/// file that is not can end the process when it is loaded, and one that is another library may run
+/// code.
 fn check_library(path: &Path) -> Result<(), String> {
     let file = File::open(path).map_err(|error| error.to_string())?;
     let metadata = file.metadata().map_err(|error| error.to_string())?;

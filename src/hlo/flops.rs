@@ -37,8 +37,8 @@ fn shape<'a>(graph: &Graph<'a>, place: Place, operand: usize) -> Option<&'a Shap
     graph.instruction(graph.operand(place, operand)?).shape.as_ref()
 }
 
-/// The elements of the result, or of its first part: calls of libraries also return memory that they
-/// worked in.
+/// The elements of the result, or of its first part: calls of libraries also return memory that
+/// they worked in.
 fn result_elements(instruction: &HloInstructionProto) -> Option<u64> {
     let shape = instruction.shape.as_ref()?;
     if shape.is_tuple() { shape.tuple_shapes.first()?.elements() } else { shape.elements() }
@@ -91,8 +91,8 @@ fn call_contraction(graph: &Graph, place: Place) -> Option<u64> {
     None
 }
 
-/// Each element of the result is a sum over the window and the input features of its group. What the
-/// window has outside of the input is counted.
+/// Each element of the result is a sum over the window and the input features of its group. What
+/// the window has outside of the input is counted.
 fn convolution(graph: &Graph, place: Place) -> Option<u64> {
     let instruction = graph.instruction(place);
     let numbers = instruction.convolution_dimension_numbers.as_ref()?;

@@ -95,23 +95,23 @@ impl Default for TextOptions {
 }
 
 impl Module {
-    /// Parses HLO text with XLA's parser. Constants that the text leaves out (`constant({...})`) are
-    /// zeros: see [`lacks_constants`](Module::lacks_constants).
+    /// Parses HLO text with XLA's parser. Constants that the text leaves out (`constant({...})`)
+    /// are zeros: see [`lacks_constants`](Module::lacks_constants).
     ///
     /// # Errors
-    /// If it is not HLO, of the kind [`Hlo`](ErrorKind::Hlo), with the place; if it is HLO of another
-    /// version of XLA that has an operation or an attribute that this one lacks.
+    /// If it is not HLO, of the kind [`Hlo`](ErrorKind::Hlo), with the place; if it is HLO of
+    /// another version of XLA that has an operation or an attribute that this one lacks.
     ///
     /// What is wrong in itself is refused before XLA sees it. XLA still ends the process on some
-    /// texts that are wrong in other ways: read those that you do not trust in a process of their own,
-    /// as the `onetrace` command does.
+    /// texts that are wrong in other ways: read those that you do not trust in a process of their
+    /// own, as the `onetrace` command does.
     pub fn from_text(text: &str) -> Result<Module> {
         device::settle()?;
         Module::parse(text).map_err(|what| malformed("from_text", &what))
     }
 
-    /// Reads a module from bytes: a `HloModuleProto`, or a `HloProto` or `HloSnapshot` with one in it,
-    /// serialized or as text. Which one it is is told by the content.
+    /// Reads a module from bytes: a `HloModuleProto`, or a `HloProto` or `HloSnapshot` with one in
+    /// it, serialized or as text. Which one it is is told by the content.
     ///
     /// # Errors
     /// As [`from_text`](Module::from_text).
@@ -190,8 +190,8 @@ impl Module {
     /// The module as HLO text, which [`from_text`](Module::from_text) reads.
     ///
     /// # Errors
-    /// If all constants are asked for and the module [lacks](Module::lacks_constants) them; whatever
-    /// XLA reports.
+    /// If all constants are asked for and the module [lacks](Module::lacks_constants) them;
+    /// whatever XLA reports.
     pub fn text(&self, options: TextOptions) -> Result<String> {
         if options.full_constants {
             self.need_constants("text")?;
@@ -260,8 +260,8 @@ impl Module {
     /// Compiles the module for a device.
     ///
     /// # Errors
-    /// If the module [lacks constants](Module::lacks_constants), if its instructions have other types
-    /// than their operands give them, if its parameters or results have types that tensors
+    /// If the module [lacks constants](Module::lacks_constants), if its instructions have other
+    /// types than their operands give them, if its parameters or results have types that tensors
     /// cannot have; whatever XLA reports.
     pub fn compile(&self, device: &Device) -> Result<Program> {
         Program::compile(self, device)
@@ -303,8 +303,9 @@ fn numbered<T>(list: &[T], number: i32) -> Option<&T> {
     list.get(usize::try_from(number).ok()?.checked_sub(1)?)
 }
 
-/// The error of an operation on a module that is not what it should be. `what` is ours or XLA's, which
-/// begins with the name of a status and the place in XLA's sources: they say less than the rest.
+/// The error of an operation on a module that is not what it should be. `what` is ours or XLA's,
+/// which begins with the name of a status and the place in XLA's sources: they say less than the
+/// rest.
 fn malformed(operation: &str, what: &str) -> Error {
     let mut what = what;
     for status in ["INVALID_ARGUMENT: ", "INTERNAL: "] {

@@ -1,9 +1,9 @@
 //! The part of XLA's protocol buffers that is read here, as `prost` messages.
 //!
-//! The field numbers and names are those of `xla/service/hlo.proto` and `xla/xla_data.proto`; fields
-//! that nobody here asks for are left out and skipped when decoding. A literal is kept as the bytes
-//! it came in, which share the memory of the file: constants are most of a model, and few of them
-//! are looked at.
+//! The field numbers and names are those of `xla/service/hlo.proto` and `xla/xla_data.proto`;
+//! fields that nobody here asks for are left out and skipped when decoding. A literal is kept as
+//! the bytes it came in, which share the memory of the file: constants are most of a model, and few
+//! of them are looked at.
 
 use std::collections::HashMap;
 
@@ -49,9 +49,9 @@ pub(crate) struct HloModuleProto {
 impl HloModuleProto {
     /// The module that `bytes` are, with ids written alike.
     ///
-    /// An id has that of the computation in its upper 32 bits, and XLA's builder leaves those out where
-    /// it names operands. The lower 32 bits are what XLA goes by; here the id of what they name takes
-    /// their place.
+    /// An id has that of the computation in its upper 32 bits, and XLA's builder leaves those out
+    /// where it names operands. The lower 32 bits are what XLA goes by; here the id of what they
+    /// name takes their place.
     pub fn of_bytes(bytes: Bytes) -> Result<HloModuleProto, prost::DecodeError> {
         let mut module = HloModuleProto::decode(bytes)?;
         let mut schedule = module.schedule.take();

@@ -1,10 +1,10 @@
-//! What is refused in HLO text before XLA's parser reads it, which ends the process on some texts that
-//! are not well formed.
+//! What is refused in HLO text before XLA's parser reads it, which ends the process on some texts
+//! that are not well formed.
 //!
-//! Brackets too deep or without their match, constants too large, parameters that are not numbered from 0, tuples that
-//! are called arrays, tokens with axes, and reshapes to another number of elements. The scan knows of
-//! the grammar no more than that: strings, comments, brackets, and instructions of the form
-//! `name = type opcode(operands)` in the braces of a computation.
+//! Brackets too deep or without their match, constants too large, parameters that are not numbered
+//! from 0, tuples that are called arrays, tokens with axes, and reshapes to another number of
+//! elements. The scan knows of the grammar no more than that: strings, comments, brackets, and
+//! instructions of the form `name = type opcode(operands)` in the braces of a computation.
 
 use std::collections::HashMap;
 

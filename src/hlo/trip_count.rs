@@ -1,10 +1,10 @@
 //! How often a While loop runs, as far as the module tells it.
 //!
-//! After its passes XLA says so itself, in the backend's settings of the instruction. Before them it
-//! is computed here for loops that count: the condition compares one part of the state with a
+//! After its passes XLA says so itself, in the backend's settings of the instruction. Before them
+//! it is computed here for loops that count: the condition compares one part of the state with a
 //! limit, the body adds a constant to that part, and the loop starts from a constant. The limit is
-//! a constant too, or a part of the state that the body leaves as it is. This is what the loops of this
-//! library and of JAX look like. Of any other loop nothing is said.
+//! a constant too, or a part of the state that the body leaves as it is. This is what the loops of
+//! this library and of JAX look like. Of any other loop nothing is said.
 
 use prost::Message;
 

@@ -96,8 +96,8 @@ pub fn read_npy(path: impl AsRef<Path>) -> Result<Tensor> {
 /// `V2`.
 ///
 /// # Errors
-/// If the tensor is traced, if a mistake was made on the way to it, if it has more than 64 axes (NumPy
-/// has no more), or if the file cannot be written.
+/// If the tensor is traced, if a mistake was made on the way to it, if it has more than 64 axes
+/// (NumPy has no more), or if the file cannot be written.
 ///
 /// # Examples
 /// ```

@@ -17,8 +17,9 @@
 //! }
 //! ```
 //!
-//! The grammar, in full (`*` any number, `+` at least one, `?` optional; `x,*` any number with commas
-//! between them; `'a'..'z'` a range of characters; everything else in quotes stands for itself):
+//! The grammar, in full (`*` any number, `+` at least one, `?` optional; `x,*` any number with
+//! commas between them; `'a'..'z'` a range of characters; everything else in quotes stands for
+//! itself):
 //!
 //! ```text
 //! func      = "func" "@" name "(" param,* ")" "->" "(" aval,* ")"

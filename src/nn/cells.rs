@@ -9,6 +9,36 @@ use crate::trace::scope;
 use crate::tree::Tree;
 
 /// One step of a recurrent network.
+///
+/// # Examples
+/// A cell of your own, which [`Rnn`](super::Rnn) takes as it takes the others:
+/// ```
+/// use onetrace::prelude::*;
+///
+/// #[derive(Clone, Tree)]
+/// struct LeakySum {
+///     decay: Tensor,
+/// }
+///
+/// impl RnnCell for LeakySum {
+///     type Carry = Tensor;
+///
+///     fn step(&self, sum: Tensor, x: Tensor) -> (Tensor, Tensor) {
+///         let sum = &self.decay * sum + x;
+///         (sum.clone(), sum)
+///     }
+///
+///     fn initial_carry(&self, batch: &[usize]) -> Tensor {
+///         Tensor::zeros([batch, self.decay.shape()].concat(), DType::F32)
+///     }
+/// }
+///
+/// let rnn = nn::Rnn::new(LeakySum { decay: Tensor::full([3], 0.5, DType::F32) });
+/// let ys = rnn.call(&Tensor::ones([2, 7, 3], DType::F32));
+/// assert_eq!(ys.shape(), [2, 7, 3]);
+/// assert_eq!(ys.index(0).index(1).to_vec::<f32>()?, [1.5; 3]);
+/// # Ok::<(), onetrace::Error>(())
+/// ```
 pub trait RnnCell {
     /// What a step hands to the next one.
     type Carry: Tree;
@@ -79,9 +109,10 @@ impl CellConfig {
         self
     }
 
-    /// Whether the layer from the carry of a [`GruCell`] has a bias, too, as in PyTorch and cuDNN; by
-    /// default it has none, as in Flax. It is not one with the other bias: the reset gate multiplies it.
-    /// The other cells have one bias for both layers, where a second one would change nothing.
+    /// Whether the layer from the carry of a [`GruCell`] has a bias, too, as in PyTorch and cuDNN;
+    /// by default it has none, as in Flax. It is not one with the other bias: the reset gate
+    /// multiplies it. The other cells have one bias for both layers, where a second one would
+    /// change nothing.
     pub fn recurrent_bias(mut self, recurrent_bias: bool) -> CellConfig {
         self.recurrent_bias = recurrent_bias;
         self

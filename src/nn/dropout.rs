@@ -13,8 +13,8 @@ use crate::trace::poison;
 /// Sets elements to zero with the probability `rate` while it is trained, and divides the others by
 /// `1 - rate` (Srivastava et al., 2014); `nnx.Dropout`.
 ///
-/// The layer has a stream of keys of its own, which is state: a call draws a key, so it needs the layer
-/// mutably. In [`Mode::Eval`] (Flax's `deterministic`) the input comes back as it is.
+/// The layer has a stream of keys of its own, which is state: a call draws a key, so it needs the
+/// layer mutably. In [`Mode::Eval`] (Flax's `deterministic`) the input comes back as it is.
 ///
 /// # Examples
 /// ```
@@ -46,8 +46,8 @@ impl Dropout {
         Dropout { rngs, mode: Mode::Train, rate, broadcast_dims: Vec::new() }
     }
 
-    /// The layer with one draw for all elements along each of these axes; negative ones count from the
-    /// back. `broadcast_dims` of Flax.
+    /// The layer with one draw for all elements along each of these axes; negative ones count from
+    /// the back. `broadcast_dims` of Flax.
     #[must_use]
     pub fn broadcast_dims(mut self, axes: &[isize]) -> Dropout {
         self.broadcast_dims = axes.to_vec();
@@ -63,8 +63,9 @@ impl Dropout {
 
     /// Drops elements of `x`, with the next key of the layer. The result has the type of `x`.
     ///
-    /// No key is drawn in [`Mode::Eval`], nor if the rate is 0 or 1. Fails if the rate is not in [0, 1],
-    /// if the dtype is not a floating one, or if one of the `broadcast_dims` is out of range.
+    /// No key is drawn in [`Mode::Eval`], nor if the rate is 0 or 1. Fails if the rate is not in
+    /// [0, 1], if the dtype is not a floating one, or if one of the `broadcast_dims` is out of
+    /// range.
     #[track_caller]
     pub fn call(&mut self, x: &Tensor) -> Tensor {
         let shape = match self.mask_shape(x) {

@@ -61,8 +61,9 @@ impl Embed {
 
     /// The vectors of these integers, shape `[.., features]` for integers of shape `[..]`.
     ///
-    /// Negative integers count from the back. Where one is out of range, the vector is NaN; where there
-    /// is one vector only, it is that for any integer. Fails if the dtype is no integer one.
+    /// Negative integers count from the back. Where one is out of range, the vector is NaN; where
+    /// there is one vector only, it is that for any integer. Fails if the dtype is not an integer
+    /// one.
     #[track_caller]
     pub fn call(&self, indices: &Tensor) -> Tensor {
         if indices.check().is_err() || !indices.dtype().is_int() {

@@ -1,4 +1,4 @@
-//! The problem this project began with, as a function.
+//! The final state of a GRU over a sequence, in one call.
 
 use std::ops::Range;
 
@@ -18,8 +18,8 @@ use crate::tree;
 /// `steps` past the end the whole sequence is taken, with zero steps the result is zeros.
 ///
 /// # Errors
-/// If `x` is not of rank 2 or has no feature; if `seed` is not finite; if `hidden` is not at least 1
-/// or its parameters would not fit in memory; if `steps` is negative or NaN.
+/// If `x` is not of rank 2 or has no feature; if `seed` is not finite; if `hidden` is not at least
+/// 1 or its parameters would not fit in memory; if `steps` is negative or NaN.
 ///
 /// # Examples
 /// ```

@@ -184,7 +184,8 @@ impl Initializer {
             Initializer::Zeros | Initializer::Ones | Initializer::Constant(_) => 1,
             // The numbers, in f64, are orthogonalised out of place.
             Initializer::Orthogonal { .. } => 8,
-            // Measured: 2.8 times while they are drawn, and they are read and compiled in after that.
+            // Measured: 2.8 times while they are drawn, and they are read and compiled in after
+            // that.
             _ => 4,
         }
     }

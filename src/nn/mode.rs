@@ -3,12 +3,12 @@
 use crate::tensor::Tensor;
 use crate::tree::{Node, Path, Tree};
 
-/// Whether a layer that works otherwise when it is trained is being trained. It is part of the structure
-/// of a module: a compiled function is compiled for each mode.
+/// Whether a layer that works otherwise when it is trained is being trained. It is part of the
+/// structure of a module: a compiled function is compiled for each mode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// [`Dropout`](super::Dropout) drops, and [`BatchNorm`](super::BatchNorm) takes the statistics of
-    /// the batch.
+    /// [`Dropout`](super::Dropout) drops, and [`BatchNorm`](super::BatchNorm) takes the statistics
+    /// of the batch.
     Train,
     /// `Dropout` is `deterministic`, and `BatchNorm` uses the `use_running_average`.
     Eval,

@@ -1,5 +1,5 @@
-//! Layers that normalise, as in `flax.nnx`. Statistics are computed in `f32` at least, the variance as
-//! `max(0, mean(x²) - mean(x)²)`.
+//! Layers that normalise, as in `flax.nnx`. Statistics are computed in `f32` at least, the variance
+//! as `max(0, mean(x²) - mean(x)²)`.
 
 use std::marker::PhantomData;
 
@@ -139,8 +139,8 @@ impl NormConfig<BatchNorm> {
         self
     }
 
-    /// Whether the layer starts in [`Mode::Eval`], in which it uses the running statistics; by default
-    /// it does not.
+    /// Whether the layer starts in [`Mode::Eval`], in which it uses the running statistics; by
+    /// default it does not.
     pub fn use_running_average(mut self, use_running_average: bool) -> Self {
         self.mode = if use_running_average { Mode::Eval } else { Mode::Train };
         self
@@ -162,7 +162,8 @@ fn moments(x: &Tensor, axes: Axes) -> (Tensor, Tensor) {
     (mean, var)
 }
 
-/// `(x - mean) * (scale / √(var + epsilon)) + bias`. Scale and bias are brought to this shape before.
+/// `(x - mean) * (scale / √(var + epsilon)) + bias`. Scale and bias are brought to this shape
+/// before.
 #[track_caller]
 fn normalize(
     x: Tensor,
@@ -209,8 +210,8 @@ fn with_dtype(what: &str, parts: [&Option<Tensor>; 2], x: Tensor) -> Tensor {
     poison(Error::dtype(message), &[&x])
 }
 
-/// Layer normalisation (Ba et al., 2016), `nnx.LayerNorm`: every slice along the last axis gets mean 0
-/// and variance 1, and then the learned scale and bias.
+/// Layer normalisation (Ba et al., 2016), `nnx.LayerNorm`: every slice along the last axis gets
+/// mean 0 and variance 1, and then the learned scale and bias.
 ///
 /// # Examples
 /// ```
@@ -274,8 +275,8 @@ impl Norm for LayerNorm {
     }
 }
 
-/// Normalisation by the root mean square (Zhang and Sennrich, 2019), `nnx.RMSNorm`: as [`LayerNorm`],
-/// with no mean subtracted and no bias added.
+/// Normalisation by the root mean square (Zhang and Sennrich, 2019), `nnx.RMSNorm`: as
+/// [`LayerNorm`], with no mean subtracted and no bias added.
 ///
 /// # Examples
 /// ```
@@ -340,8 +341,8 @@ impl Norm for RmsNorm {
 /// variance 1 over all other axes, and then the learned scale and bias.
 ///
 /// When the layer is trained, a call takes the statistics of the batch and moves the running ones
-/// towards them: `mean = momentum * mean + (1 - momentum) * batch mean`. In [`Mode::Eval`] it uses the
-/// running ones. These are state, and no gradient goes through them.
+/// towards them: `mean = momentum * mean + (1 - momentum) * batch mean`. In [`Mode::Eval`] it uses
+/// the running ones. These are state, and no gradient goes through them.
 ///
 /// # Examples
 /// ```
@@ -380,8 +381,8 @@ pub struct BatchNorm {
 }
 
 impl BatchNorm {
-    /// A layer with a scale of ones, a bias of zeros, a running mean of zeros and a running variance of
-    /// ones, `f32`.
+    /// A layer with a scale of ones, a bias of zeros, a running mean of zeros and a running
+    /// variance of ones, `f32`.
     #[track_caller]
     pub fn new(rngs: &mut Rngs, num_features: usize) -> BatchNorm {
         BatchNorm::config(num_features).build(rngs)

@@ -75,7 +75,8 @@ const COUNT: (Key, Kind) = (Key::Field("count"), Kind::RngCount);
 
 /// Named streams of random keys: `nnx.Rngs`. A stream that was not named is `default`.
 ///
-/// It is a [tree](crate::tree), so it can be the carry of a loop that draws keys. Its leaves are state.
+/// It is a [tree](crate::tree), so it can be the carry of a loop that draws keys. Its leaves are
+/// state.
 ///
 /// # Examples
 /// ```

@@ -16,9 +16,9 @@ use crate::tree::{self, Tree};
 
 /// Applies a cell to a sequence, in one While loop; `nnx.RNN`.
 ///
-/// A sequence has the shape `[batch.., time, features]` with any number of batch axes, none included,
-/// or `[time, batch.., features]` if the module is [`time_major`](Rnn::time_major); so have the
-/// outputs.
+/// A sequence has the shape `[batch.., time, features]` with any number of batch axes, none
+/// included, or `[time, batch.., features]` if the module is [`time_major`](Rnn::time_major); so
+/// have the outputs.
 ///
 /// # Examples
 /// ```
@@ -70,7 +70,8 @@ impl<C> RnnArgs<C> {
         RnnArgs::default()
     }
 
-    /// The carry before the first step; by default [`RnnCell::initial_carry`], whose type it must have.
+    /// The carry before the first step; by default [`RnnCell::initial_carry`], whose type it must
+    /// have.
     pub fn initial_carry(mut self, initial_carry: C) -> RnnArgs<C> {
         self.initial_carry = Some(initial_carry);
         self
@@ -78,7 +79,8 @@ impl<C> RnnArgs<C> {
 
     /// How many steps each sequence has, integers of the shape of the batch axes. What follows is
     /// padding: the last carry is that after the last step of the sequence, and the first carry
-    /// if it has none. More than there are count as all, and less than none as none. The outputs at padded steps are what the cell makes of the padding, as in Flax.
+    /// if it has none. More than there are count as all, and less than none as none. The outputs at
+    /// padded steps are what the cell makes of the padding, as in Flax.
     pub fn seq_lengths(mut self, seq_lengths: &Tensor) -> RnnArgs<C> {
         self.seq_lengths = Some(seq_lengths.clone());
         self
@@ -106,8 +108,8 @@ impl<C: RnnCell> Rnn<C> {
     }
 
     /// Whether to go from the last step to the first. Of a padded sequence the last step is that
-    /// before the padding, to which the cell comes at the end. The outputs are in the order in which they
-    /// were made, unless [`keep_order`](Rnn::keep_order) is set.
+    /// before the padding, to which the cell comes at the end. The outputs are in the order in
+    /// which they were made, unless [`keep_order`](Rnn::keep_order) is set.
     #[must_use]
     pub fn reverse(mut self, reverse: bool) -> Rnn<C> {
         self.options.reverse = reverse;
@@ -145,8 +147,8 @@ impl<C: RnnCell> Rnn<C> {
 
     /// The last carry and the outputs for the sequence `x`; `return_carry` of Flax.
     ///
-    /// Fails as [`call`](Rnn::call), if the first carry has not the type of the cell's own, or if the
-    /// lengths are not integers of the shape of the batch axes.
+    /// Fails as [`call`](Rnn::call), if the first carry has not the type of the cell's own, or if
+    /// the lengths are not integers of the shape of the batch axes.
     #[track_caller]
     pub fn call_with(&self, x: &Tensor, args: RnnArgs<C::Carry>) -> (C::Carry, Tensor) {
         self.run(self.options, x, args)
@@ -292,8 +294,8 @@ fn selected<C: Tree>(pred: &Tensor, new: &C, old: &C) -> C {
     tree::map(new, |leaf| chosen.next().unwrap_or_else(|| leaf.clone()))
 }
 
-/// The sequences `xs`, `[time, batch.., ..]`, with the first `lengths` steps of each flipped, and the
-/// padding after them, too; `flip_sequences` of Flax.
+/// The sequences `xs`, `[time, batch.., ..]`, with the first `lengths` steps of each flipped, and
+/// the padding after them, too; `flip_sequences` of Flax.
 #[track_caller]
 fn flip_sequences(xs: &Tensor, lengths: &Tensor) -> Tensor {
     let time = xs.shape()[0];
@@ -311,8 +313,8 @@ fn flip_sequences(xs: &Tensor, lengths: &Tensor) -> Tensor {
     xs.take_along_axis(&steps, 0)
 }
 
-/// Cells of which each gets the output of the one before as its input, as one cell; the carry is that of
-/// all of them. What Keras calls `StackedRNNCells`, and PyTorch `num_layers`.
+/// Cells of which each gets the output of the one before as its input, as one cell; the carry is
+/// that of all of them. What Keras calls `StackedRNNCells`, and PyTorch `num_layers`.
 ///
 /// # Examples
 /// ```
@@ -391,8 +393,8 @@ pub struct Bidirectional<F, B> {
 }
 
 impl<F: RnnCell, B: RnnCell> Bidirectional<F, B> {
-    /// These modules, whose outputs are concatenated along the last axis. What they say of directions,
-    /// order and the axis of time does not count.
+    /// These modules, whose outputs are concatenated along the last axis. What they say of
+    /// directions, order and the axis of time does not count.
     pub fn new(forward_rnn: Rnn<F>, backward_rnn: Rnn<B>) -> Bidirectional<F, B> {
         let merge_fn: fn(&Tensor, &Tensor) -> Tensor = |a, b| concatenate(&[a, b], -1);
         Bidirectional { forward_rnn, backward_rnn, merge_fn, time_major: false }

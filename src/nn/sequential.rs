@@ -8,14 +8,36 @@ use crate::trace::scope;
 use crate::tree::{Node, Path, Tree};
 
 /// What maps a tensor to a tensor, and may change its own state on the way.
+///
+/// # Examples
+/// A layer of your own, in a [`Sequential`]:
+/// ```
+/// use onetrace::prelude::*;
+///
+/// #[derive(Clone, Tree)]
+/// struct Residual {
+///     dense: nn::Linear,
+/// }
+///
+/// impl nn::Layer for Residual {
+///     fn forward(&mut self, x: &Tensor) -> Tensor {
+///         x + self.dense.call(x).tanh()
+///     }
+/// }
+///
+/// let rngs = &mut nn::Rngs::new(0);
+/// let residual = Residual { dense: nn::Linear::new(rngs, 4, 4) };
+/// let mut model = nn::Sequential::new((residual, nn::Linear::new(rngs, 4, 2)));
+/// assert_eq!(model.call(&Tensor::ones([5, 4], DType::F32)).shape(), [5, 2]);
+/// ```
 pub trait Layer {
     /// What the layer makes of `x`.
     #[track_caller]
     fn forward(&mut self, x: &Tensor) -> Tensor;
 }
 
-/// Layers of which each gets what the one before makes; `nnx.Sequential`. They are a tuple, or a `Vec`
-/// where all are of one type.
+/// Layers of which each gets what the one before makes; `nnx.Sequential`. They are a tuple, or a
+/// `Vec` where all are of one type.
 ///
 /// # Examples
 /// ```

@@ -26,7 +26,7 @@ pub fn map<X: Tree, Y: Tree>(f: impl FnOnce(X) -> Y + Pure, xs: X) -> Y {
 }
 
 /// All partial results of an associative operation along the leading axis, in a logarithmic number
-/// of parallel steps; `jax.lax.associative_scan`. More can be said with [`AssociativeScan`].
+/// of parallel steps; `jax.lax.associative_scan`. For options see [`AssociativeScan`].
 ///
 /// `f` combines two trees of slices, any number of them at once: their leading axes have the same
 /// size. It is traced a logarithmic number of times.

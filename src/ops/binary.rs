@@ -147,9 +147,9 @@ binary_operations! {
     /// `self` to the power of `rhs`. Floats and integers.
     ///
     /// Zero to the power of zero is one, and a negative float to the power of what is no whole
-    /// number is NaN. Powers of integers wrap around, as products do. An integer to a negative power
-    /// is what `1 / x` is, rounded towards zero: 0, unless `x` is 1 or -1 (zero too gives 0). For a
-    /// power that is known when the program is written, see [`powi`](Tensor::powi).
+    /// number is NaN. Powers of integers wrap around, as products do. An integer to a negative
+    /// power is what `1 / x` is, rounded towards zero: 0, unless `x` is 1 or -1 (zero too gives 0).
+    /// For a power that is known when the program is written, see [`powi`](Tensor::powi).
     pow: Number = power, [Times(power_slope), Times(exponent_slope)];
     /// The larger one; NaN if either is.
     maximum: Any = |x, y| Ok(x.max(y)?), [Times(share), Times(|x, y, z| share(y, x, z))];
@@ -160,8 +160,8 @@ binary_operations! {
     atan2: Float = |x, y| Ok(x.atan2(y)?), [Times(|x, y, _| y / (x * x + y * y)), Times(|x, y, _| -(x / (x * x + y * y)))];
     /// The next number after `self` in the direction of `rhs`. Floats.
     nextafter: Float = |x, y| xla_ext::binary("nextafter", x, y), [One, Zero];
-    /// The `self`-th derivative of [`digamma`](Tensor::digamma) at `rhs`, for whole numbers from 0 on;
-    /// `lax.polygamma`. Floats.
+    /// The `self`-th derivative of [`digamma`](Tensor::digamma) at `rhs`, for whole numbers from 0
+    /// on; `lax.polygamma`. Floats.
     polygamma: Float = |n, x| xla_ext::binary("polygamma", &plain(n)?, &plain(x)?),
         [Unknown, Times(|n, x, _| (n + 1.0).polygamma(x))];
     /// Logical and of `bool`, bitwise and of integers. Also `&`.
@@ -170,7 +170,8 @@ binary_operations! {
     logical_or: BoolOrInt = |x, y| Ok(x.or(y)?), [Zero, Zero];
     /// Exclusive or of `bool`, bitwise of integers. Also `^`.
     logical_xor: BoolOrInt = |x, y| Ok(x.xor(y)?), [Zero, Zero];
-    /// The bits moved left; zero where `rhs` is not less than the number of bits. Integers. Also `<<`.
+    /// The bits moved left; zero where `rhs` is not less than the number of bits. Integers. Also
+    /// `<<`.
     shift_left: Int = |x, y| xla_ext::binary("shift_left", x, y), [Zero, Zero];
     /// The bits moved right, zeros coming in. Integers.
     shift_right_logical: Int = |x, y| xla_ext::binary("shift_right_logical", x, y), [Zero, Zero];

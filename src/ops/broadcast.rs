@@ -58,7 +58,8 @@ impl Operation for Broadcast {
 
     fn batch(&self, size: usize, inputs: &[Batched]) -> Result<Vec<Batched>> {
         let (x, from) = rules::only(inputs);
-        // The axes of the result ascend as those of the operand do, and so there is a place between.
+        // The axes of the result ascend as those of the operand do, and so there is a place
+        // between.
         let to = if from == 0 { 0 } else { self.axes[from - 1] + 1 };
         let (mut shape, mut axes) = (self.shape.clone(), self.axes.clone());
         shape.insert(to, size);

@@ -170,14 +170,15 @@ impl Policy {
 /// What of its steps a [`Scan`](crate::Scan) keeps for reverse mode.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Checkpoint {
-    /// What each step computes and reverse mode needs: memory as the number of steps, no work twice.
+    /// What each step computes and reverse mode needs: memory as the number of steps, no work
+    /// twice.
     #[default]
     None,
-    /// The carry before every so many steps, which are then computed again, those many at a time. If
-    /// the number does not divide that of the steps, the xs are copied.
+    /// The carry before every so many steps, which are then computed again, those many at a time.
+    /// If the number does not divide that of the steps, the xs are copied.
     Every(usize),
-    /// The carry before every √T of T steps, or of a number near it that divides T: memory as √T, each
-    /// step computed twice.
+    /// The carry before every √T of T steps, or of a number near it that divides T: memory as √T,
+    /// each step computed twice.
     Sqrt,
 }
 
@@ -199,6 +200,18 @@ pub fn checkpoint<A: Tree, R: Tree>(f: impl Fn(A) -> R) -> impl Fn(A) -> R {
 }
 
 /// As [`checkpoint`], and some values are kept.
+///
+/// # Examples
+/// ```
+/// use onetrace::prelude::*;
+/// let w = Tensor::new(&[1.0f32, 2.0, 3.0, 4.0], [2, 2]);
+/// let f = |x: Tensor| x.dot(&w).sin().sum(..);
+/// let saving = onetrace::checkpoint_with(onetrace::Policy::Dots, f); // keeps the product
+/// let x = Tensor::ones([2], DType::F32);
+/// let difference = grad(saving)(x.clone()) - grad(f)(x);
+/// assert!(difference.abs().max(..).item::<f32>()? < 1e-5);
+/// # Ok::<(), onetrace::Error>(())
+/// ```
 #[track_caller]
 pub fn checkpoint_with<A: Tree, R: Tree>(policy: Policy, f: impl Fn(A) -> R) -> impl Fn(A) -> R {
     let location = std::panic::Location::caller();

@@ -12,8 +12,8 @@ use crate::tree::{self, Path, Tree};
 /// The step of a loop is run once, when it is traced: what it assigned to a variable outside would
 /// be a value of every step and of none. A closure that assigns holds a unique borrow and so cannot
 /// be cloned. One that owns something that cannot be cloned is refused with it: let it borrow that.
-/// What goes through a `Cell` or a lock is not seen here; a tensor that leaves a trace in that way is
-/// reported when it is used.
+/// What goes through a `Cell` or a lock is not seen here; a tensor that leaves a trace in that way
+/// is reported when it is used.
 #[diagnostic::on_unimplemented(
     message = "a traced function cannot assign to a variable outside of it",
     label = "this closure assigns to a captured variable",
@@ -27,8 +27,8 @@ pub trait Pure: Clone {}
 #[diagnostic::do_not_recommend]
 impl<F: Clone> Pure for F {}
 
-/// Traces `f` on tensors with the structure of `template` and the types and names `params`. A mistake
-/// in it says that it was made in the `call` of a function of the library.
+/// Traces `f` on tensors with the structure of `template` and the types and names `params`. A
+/// mistake in it says that it was made in the `call` of a function of the library.
 pub(crate) fn trace_region<A: Tree, R: Tree>(
     call: (&str, Location),
     name: &str,
@@ -37,8 +37,8 @@ pub(crate) fn trace_region<A: Tree, R: Tree>(
     template: &A,
     f: impl FnOnce(A) -> R,
 ) -> Outcome<R> {
-    // A loop that runs at once is a program of its own: weights it captures are its arguments, so that
-    // the same loop with other weights is the same program.
+    // A loop that runs at once is a program of its own: weights it captures are its arguments, so
+    // that the same loop with other weights is the same program.
     let captures = if trace::is_tracing() { Captures::Constants } else { Captures::Params };
     let (what, location) = call;
     let outcome = trace::trace(name, location, kind, captures, params, |tensors| {

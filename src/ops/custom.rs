@@ -394,9 +394,10 @@ fn call_custom_jvp<A: Tree, R: Tree>(
 
 /// Gives `f` a reverse mode of its own; `jax.custom_vjp`. It then has no forward mode.
 ///
-/// `forward` returns what `f` does, and residuals; `backward` takes the residuals and the cotangents
-/// of the result, and returns those of the arguments. All are traced at each call. A mistake comes
-/// out where the result does: results or cotangents that do not have the type they stand for.
+/// `forward` returns what `f` does, and residuals; `backward` takes the residuals and the
+/// cotangents of the result, and returns those of the arguments. All are traced at each call. A
+/// mistake comes out where the result does: results or cotangents that do not have the type they
+/// stand for.
 ///
 /// # Examples
 /// ```

@@ -34,6 +34,9 @@ impl Operation for DebugPrint {
                 avals.len(),
             )));
         }
+        if avals.is_empty() && !self.batch.is_empty() {
+            return Err(Error::argument("debug_print: without values there is no batch"));
+        }
         if let Some(aval) = avals.iter().find(|aval| !aval.shape.starts_with(&self.batch)) {
             return Err(Error::shape(format!(
                 "debug_print: the sizes of the batch are {:?}, but an input is {aval}",
@@ -119,8 +122,9 @@ fn pieces(format: &str) -> Result<Vec<Piece>> {
         let Some((inside, behind)) = rest.split_once('}').filter(|_| brace == "{") else {
             return wrong(&format!("a {brace} alone"));
         };
-        let precision = match inside.strip_prefix(":.").map(str::parse) {
-            Some(Ok(digits)) => Some(digits),
+        // The formatting of Rust takes no more digits than a `u16` counts.
+        let precision = match inside.strip_prefix(":.").map(str::parse::<u16>) {
+            Some(Ok(digits)) => Some(usize::from(digits)),
             None if inside.is_empty() => None,
             _ => return wrong(&format!("the place {{{inside}}}")),
         };

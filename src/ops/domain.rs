@@ -1,5 +1,5 @@
-//! What the tables of element-wise operations are made of: the dtypes that operations take and give,
-//! and what tells one entry from another.
+//! What the tables of element-wise operations are made of: the dtypes that operations take and
+//! give, and what tells one entry from another.
 
 use crate::Tensor;
 use crate::aval::DType;

@@ -91,8 +91,8 @@ impl Operation for Dot {
         }
     }
 
-    /// A batch axis of one operand is one more of its axes that are not contracted, so that the other
-    /// operand is not repeated; one of both is one more batch axis.
+    /// A batch axis of one operand is one more of its axes that are not contracted, so that the
+    /// other operand is not repeated; one of both is one more batch axis.
     fn batch(&self, _: usize, inputs: &[Batched]) -> Result<Vec<Batched>> {
         let (x, y) = (&inputs[0], &inputs[1]);
         let mut op = self.clone();
@@ -130,7 +130,8 @@ impl Operation for Dot {
 impl Dot {
     /// The cotangent of the operand `side` (0 is the left one), of type `wanted`, where the other
     /// operand is known: the product of the result's cotangent and that one over the axes that they
-    /// share. The operands stand in the order that gives the axes of the result theirs, if one does.
+    /// share. The operands stand in the order that gives the axes of the result theirs, if one
+    /// does.
     fn back(&self, side: usize, ct: &Tensor, wanted: &Aval, other: &Tensor) -> Result<Tensor> {
         let contract = [&self.lhs_contract, &self.rhs_contract];
         let batch = [&self.lhs_batch, &self.rhs_batch];
@@ -252,8 +253,8 @@ impl Tensor {
     /// The general dot product, `lax.dot_general`: sums products over the axes `contract` (those of
     /// `self`, those of `rhs`), separately for each index of the axes `batch`.
     ///
-    /// The axes of the result are the batch axes, the other axes of `self`, and those of `rhs`. Axes
-    /// are counted from the front, and paired in the order in which they are named.
+    /// The axes of the result are the batch axes, the other axes of `self`, and those of `rhs`.
+    /// Axes are counted from the front, and paired in the order in which they are named.
     ///
     /// Fails if an axis is out of range or named twice, if there are not as many of the one operand
     /// as of the other or their sizes differ, or if the dtypes do.

@@ -405,7 +405,8 @@ impl Tensor {
     /// ```
     /// # use onetrace::prelude::*;
     /// let i = Tensor::scalar(-1, DType::I32);
-    /// let x = Tensor::zeros([3], DType::F32).dynamic_update_slice(&Tensor::ones([1], DType::F32), &[i]);
+    /// let (x, one) = (Tensor::zeros([3], DType::F32), Tensor::ones([1], DType::F32));
+    /// let x = x.dynamic_update_slice(&one, &[i]);
     /// assert_eq!(x.to_vec::<f32>()?, [0.0, 0.0, 1.0]);
     /// # Ok::<(), onetrace::Error>(())
     /// ```

@@ -21,10 +21,10 @@ use crate::transform::transpose::Input;
 operation! {
     /// One slice of the first operand, of size `slice_sizes`, for each vector along the last axis
     /// of the second one. The vector says where the slice starts: its element `i` is the index in
-    /// axis `start_index_map[i]`; in the other axes the slice starts at 0. Each is moved so that the
-    /// slice lies inside. Without its `collapsed_axes`, which have size one, a slice fills the axes
-    /// `offset_axes` of the result; the other axes of the result are those of the indices but the
-    /// last. HLO's `gather`.
+    /// axis `start_index_map[i]`; in the other axes the slice starts at 0. Each is moved so that
+    /// the slice lies inside. Without its `collapsed_axes`, which have size one, a slice fills the
+    /// axes `offset_axes` of the result; the other axes of the result are those of the indices but
+    /// the last. HLO's `gather`.
     struct Gather = "gather" {
         offset_axes: Vec<usize>,
         collapsed_axes: Vec<usize>,
@@ -322,8 +322,8 @@ impl Tensor {
         take("take", self, indices, axis, OutOfRange::Fill)
     }
 
-    /// As [`take`](Tensor::take), but an index out of range gives the first or the last element, and
-    /// negative indices the first; `jnp.take` with `mode="clip"`.
+    /// As [`take`](Tensor::take), but an index out of range gives the first or the last element,
+    /// and negative indices the first; `jnp.take` with `mode="clip"`.
     #[track_caller]
     pub fn take_clip(&self, indices: &Tensor, axis: isize) -> Tensor {
         take("take_clip", self, indices, axis, OutOfRange::Clip)

@@ -72,8 +72,8 @@ pub(crate) trait Operation: Text {
         self.effect().is_some() || self.regions().iter().any(|region| region.has_effect())
     }
 
-    /// Whether nothing is computed: the result has the elements of the inputs, or ones that are known
-    /// when the operation is recorded, in another form.
+    /// Whether nothing is computed: the result has the elements of the inputs, or ones that are
+    /// known when the operation is recorded, in another form.
     fn only_moves(&self) -> bool {
         false
     }
@@ -222,8 +222,8 @@ macro_rules! operations {
     };
 }
 
-/// The value of a `Result`; its error makes the method return a tensor poisoned with it, of the type
-/// of the first of the inputs.
+/// The value of a `Result`; its error makes the method return a tensor poisoned with it, of the
+/// type of the first of the inputs.
 macro_rules! or_poison {
     ($result:expr, $($input:expr),+) => {
         match $result {
@@ -309,9 +309,9 @@ operations! {
     while_loop::WhileOp,
 }
 
-/// Applies a function of the library that is made of several operations: all stand in a scope called
-/// `name`, come from the call of the caller, which must be `#[track_caller]`, and are one program
-/// where nothing is traced.
+/// Applies a function of the library that is made of several operations: all stand in a scope
+/// called `name`, come from the call of the caller, which must be `#[track_caller]`, and are one
+/// program where nothing is traced.
 #[track_caller]
 pub(crate) fn composed<A: Tree, R: Tree>(name: &str, inputs: A, f: impl FnOnce(A) -> R) -> R {
     library_scope(name, || call::composite(name, inputs, f))
@@ -330,8 +330,9 @@ pub(crate) fn inputs<'a, const N: usize>(
     })
 }
 
-/// An error if a result of this type is larger than any memory. Recording an operation checks it too;
-/// what is made of several operations checks it first, so that the message names the right one.
+/// An error if a result of this type is larger than any memory. Recording an operation checks it
+/// too; what is made of several operations checks it first, so that the message names the right
+/// one.
 pub(crate) fn check_size(what: &str, result: &Aval) -> Result<()> {
     match result.byte_size() {
         Some(_) => Ok(()),

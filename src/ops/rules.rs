@@ -51,8 +51,8 @@ pub(super) fn only(inputs: &[Batched]) -> (&Tensor, usize) {
     (&inputs[0].tensor, inputs[0].axis.unwrap_or(0))
 }
 
-/// The inputs with the batch axis at the same place in each, and this place: where the first one that
-/// has a batch axis has it. What is the same for all members is repeated.
+/// The inputs with the batch axis at the same place in each, and this place: where the first one
+/// that has a batch axis has it. What is the same for all members is repeated.
 pub(super) fn aligned(size: usize, inputs: &[Batched]) -> (Vec<Tensor>, usize) {
     let place = inputs.iter().find_map(|input| input.axis).unwrap_or(0);
     let at_place = |input: &Batched| match input.axis {

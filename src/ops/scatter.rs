@@ -242,9 +242,9 @@ impl Scatter {
         Dual::one(y, tangent)
     }
 
-    /// Where several updates fall on one place it is not said which one stays. So that the value and
-    /// the tangent are of the same one, the updates are numbered and the numbers scattered, as JAX
-    /// does it; of what the others would have put there, zeros are added.
+    /// Where several updates fall on one place it is not said which one stays. So that the value
+    /// and the tangent are of the same one, the updates are numbered and the numbers scattered, as
+    /// JAX does it; of what the others would have put there, zeros are added.
     fn replace_jvp(&self, primals: &[Tensor], tangents: &[Option<Tensor>]) -> Dual {
         let [x, indices, updates] = [0, 1, 2].map(|i| &primals[i]);
         let batch = &indices.shape()[..indices.rank() - 1];
@@ -283,7 +283,8 @@ impl Tensor {
     ///
     /// ```
     /// # use onetrace::prelude::*;
-    /// let counts = Tensor::zeros([3], DType::I32).scatter_add(&Tensor::new(&[0i32, 2, 2], [3]), 1);
+    /// let places = Tensor::new(&[0i32, 2, 2], [3]);
+    /// let counts = Tensor::zeros([3], DType::I32).scatter_add(&places, 1);
     /// assert_eq!(counts.to_vec::<i32>()?, [1, 0, 2]);
     /// # Ok::<(), onetrace::Error>(())
     /// ```

@@ -232,9 +232,9 @@ impl Tensor {
 
     /// The elements in a range of one axis; `lax.slice_in_dim`.
     ///
-    /// Bounds may be negative, to count from the back (clippy takes `1..-1`, written in numbers, for
-    /// a mistake: allow `clippy::reversed_empty_ranges` there). Fails if the range does not lie in
-    /// the axis: unlike Python's slices, it is not cut to fit.
+    /// Bounds may be negative, to count from the back (clippy takes `1..-1`, written in numbers,
+    /// for a mistake: allow `clippy::reversed_empty_ranges` there). Fails if the range does not lie
+    /// in the axis: unlike Python's slices, it is not cut to fit.
     ///
     /// ```
     /// # use onetrace::prelude::*;

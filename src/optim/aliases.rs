@@ -79,6 +79,19 @@ pub type Adam = Chain<(ScaleByAdam, ScaleByLearningRate)>;
 /// multiplied by the learning rate.
 ///
 /// [Loshchilov and Hutter, "Decoupled weight decay regularization", 2019](https://arxiv.org/abs/1711.05101).
+///
+/// # Examples
+/// ```
+/// use onetrace::prelude::*;
+/// let rate = optim::cosine_decay_schedule(0.1, 1000); // 0.1 at first
+/// let optimizer = optim::adamw(rate).weight_decay(0.5);
+/// let w = Tensor::new(&[1.0f32, -2.0], [2]);
+/// let grads = grad(|w: Tensor| w.square().sum(..))(w.clone());
+/// let (w, _state) = optimizer.step(w.clone(), grads, optimizer.init(&w));
+/// let w = w.to_vec::<f32>()?; // 0.1 towards zero, and 0.1 * 0.5 of what it was
+/// assert!((w[0] - 0.85).abs() < 1e-5 && (w[1] + 1.8).abs() < 1e-5);
+/// # Ok::<(), onetrace::Error>(())
+/// ```
 #[track_caller]
 pub fn adamw(learning_rate: impl Schedule + 'static) -> AdamW {
     let decay = add_decayed_weights(1e-4);

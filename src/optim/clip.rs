@@ -70,8 +70,8 @@ impl GradientTransformation for ClipByGlobalNorm {
     }
 }
 
-/// The Euclidean norm of all [parameters](tree::is_parameter) of a tree together, shape `[]`; `optax.global_norm`.
-/// Its dtype is that of the leaves, or the one that holds all of theirs.
+/// The Euclidean norm of all [parameters](tree::is_parameter) of a tree together, shape `[]`;
+/// `optax.global_norm`. Its dtype is that of the leaves, or the one that holds all of theirs.
 ///
 /// # Examples
 /// ```

@@ -1,7 +1,7 @@
 //! Functions of the parameters of a tree, which pass its other leaves by.
 
 use crate::aval::DType;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::tensor::Tensor;
 use crate::tree::{self, Path, Tree, is_parameter};
 
@@ -13,7 +13,20 @@ pub(super) fn map<P: Tree, const N: usize>(
     mut f: impl FnMut(&Tensor, [&Tensor; N]) -> [Tensor; N],
 ) -> Result<[P; N]> {
     let mut columns = trees.map(tree::leaves);
-    for (i, (path, param)) in tree::leaves_with_paths(params).iter().enumerate() {
+    let params = tree::leaves_with_paths(params);
+    // A transformation of the user's own may hand on a tree of another structure.
+    if let Some(column) = columns.iter().find(|column| column.len() != params.len()) {
+        return Err(Error::new(
+            ErrorKind::Tree,
+            format!(
+                "optim: the updates must be a tree as the parameters are, which has {} leaves, but \
+                 they have {}: a transformation must return updates of the structure that it takes",
+                params.len(),
+                column.len(),
+            ),
+        ));
+    }
+    for (i, (path, param)) in params.iter().enumerate() {
         if is_parameter(path, param) {
             let made = f(param, columns.each_ref().map(|column| &column[i]));
             for (column, leaf) in columns.iter_mut().zip(made) {

@@ -1,8 +1,8 @@
 //! Optimisers as in optax: the same names, arguments, defaults and numbers.
 //!
 //! A [`GradientTransformation`] makes updates of gradients, and keeps what it must remember in a
-//! state that is a tree: it can be the carry of a scan, an argument of a compiled function, or saved
-//! to a file. The gradient of a model is a model, and so are its updates and its moments.
+//! state that is a tree: it can be the carry of a scan, an argument of a compiled function, or
+//! saved to a file. The gradient of a model is a model, and so are its updates and its moments.
 //!
 //! ```
 //! use onetrace::prelude::*;
@@ -33,10 +33,10 @@
 //! # Ok::<(), onetrace::Error>(())
 //! ```
 //!
-//! A learning rate is a number, a [`Schedule`] or a scalar tensor. What a number may not be, such as
-//! a negative learning rate, is a mistake that comes out where the updates do.
+//! A learning rate is a number, a [`Schedule`] or a scalar tensor. What a number may not be, such
+//! as a negative learning rate, is a mistake that comes out where the updates do.
 //!
-//! Leaves that are no parameters are left alone: they have no moments, and their values stay what
+//! Leaves that are not parameters are left alone: they have no moments, and their values stay what
 //! they are. [`tree::is_parameter`](crate::tree::is_parameter) says which leaves are parameters.
 
 mod adaptive;
@@ -135,7 +135,7 @@ pub trait GradientTransformation {
     }
 }
 
-/// The parameters with the updates added to them; `optax.apply_updates`. Leaves that are no
+/// The parameters with the updates added to them; `optax.apply_updates`. Leaves that are not
 /// parameters stay as they are.
 ///
 /// Fails if the updates have not the type of the parameters.

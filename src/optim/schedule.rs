@@ -34,8 +34,8 @@ pub trait Schedule: fmt::Debug + Send + Sync {
     /// [`check`](Schedule::check) allows.
     fn at(&self, count: &Tensor, dtype: DType) -> Tensor;
 
-    /// Checks the numbers that the schedule was made from. `name` is what it is a schedule of, such as
-    /// `learning_rate`.
+    /// Checks the numbers that the schedule was made from. `name` is what it is a schedule of, such
+    /// as `learning_rate`.
     ///
     /// # Errors
     /// If one of them is out of range.
@@ -191,8 +191,8 @@ impl Schedule for Polynomial {
     }
 }
 
-/// `init_value * ((1 - alpha) * (0.5 * (1 + cos(π t / decay_steps)))^exponent + alpha)`, which stays
-/// where it is after `decay_steps`; `optax.cosine_decay_schedule`.
+/// `init_value * ((1 - alpha) * (0.5 * (1 + cos(π t / decay_steps)))^exponent + alpha)`, which
+/// stays where it is after `decay_steps`; `optax.cosine_decay_schedule`.
 ///
 /// [Loshchilov and Hutter, "SGDR", 2016](https://arxiv.org/abs/1608.03983).
 #[track_caller]

@@ -44,8 +44,8 @@ fn check_probability(p: &Tensor) -> Result<()> {
 /// Integers in [`minval`, `maxval`); `jax.random.randint`.
 ///
 /// The bounds are numbers, or integer tensors that can be broadcast to `shape`; numbers beyond
-/// those of the dtype stand for the nearest one, so that `2^32` ends the whole range of `u32`. Where
-/// `maxval` is not above `minval`, all numbers are `minval`. The dtype is an integer one.
+/// those of the dtype stand for the nearest one, so that `2^32` ends the whole range of `u32`.
+/// Where `maxval` is not above `minval`, all numbers are `minval`. The dtype is an integer one.
 ///
 /// ```
 /// # use onetrace::{prelude::*, random};

@@ -172,8 +172,8 @@ fn key_of(words: [u32; 2]) -> Tensor {
     Tensor::new(&words, [2])
 }
 
-/// The words of a `u32` tensor of this shape that was made on the host, outside of a trace: there is
-/// nothing to record, and no device to wait for.
+/// The words of a `u32` tensor of this shape that was made on the host, outside of a trace: there
+/// is nothing to record, and no device to wait for.
 fn words_on_host<const N: usize>(tensor: &Tensor, shape: &[usize]) -> Option<[u32; N]> {
     match &tensor.0 {
         Repr::Concrete(array) if array.is_of_host() && !trace::is_tracing() => {

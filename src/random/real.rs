@@ -130,8 +130,8 @@ fn bounds(
     Ok((low, high))
 }
 
-/// The numbers of [`normal`] for a key and the transposed shape. To draw them in their places spares
-/// a program the transposition.
+/// The numbers of [`normal`] for a key and the transposed shape. To draw them in their places
+/// spares a program the transposition.
 #[track_caller]
 pub(crate) fn transposed_normal(key: &Tensor, shape: [usize; 2], dtype: DType) -> Tensor {
     standard_normal(key, &transposed_counter(shape), dtype)

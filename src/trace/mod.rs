@@ -152,8 +152,8 @@ impl Panic {
     }
 }
 
-/// Runs `f` once on abstract values with the types and names `params`, which a call at `place` gives it,
-/// and records what it does.
+/// Runs `f` once on abstract values with the types and names `params`, which a call at `place`
+/// gives it, and records what it does.
 pub(crate) fn trace<R: Tree>(
     name: &str,
     place: Location,
@@ -301,8 +301,8 @@ fn traced_tensor(trace: TraceId, value: Value, aval: Aval, made_at: Location) ->
     Tensor(Repr::Traced(TracedValue { trace, value, aval: Arc::new(aval), made_at }))
 }
 
-/// A poisoned tensor that carries `error`, or that of an input which is poisoned itself: its type is
-/// a guess, so that what is wrong with it says nothing. An open trace keeps the first error. The
+/// A poisoned tensor that carries `error`, or that of an input which is poisoned itself: its type
+/// is a guess, so that what is wrong with it says nothing. An open trace keeps the first error. The
 /// place is the caller's, unless the error knows a nearer one. The type is that of the first input.
 #[track_caller]
 pub(crate) fn poison(error: Error, inputs: &[&Tensor]) -> Tensor {
@@ -340,7 +340,8 @@ fn lift(frames: &mut [Frame], tensor: &Tensor) -> Result<Value> {
             if frame.captures_as == Captures::Constants || array.id() >= frame.first_array =>
         {
             let op = Constant { value: array.to_host()?, name: array.name().to_owned() };
-            // A parameter of a model shows its name in the HLO, as if it were in a scope of that name.
+            // A parameter of a model shows its name in the HLO, as if it were in a scope of that
+            // name.
             let scope = (!array.name().is_empty()).then(|| array.name().into());
             let (aval, source) = (tensor.aval().clone(), Source { location: None, scope });
             frame.builder.equation(op.into(), Vec::new(), vec![aval], source)[0]

@@ -99,8 +99,8 @@ impl Body {
         Body { func: at.finish(self.func.name(), params, results), roles }
     }
 
-    /// As [`merged`](Body::merged), for the function whose results are carried: what stands for a value
-    /// is not.
+    /// As [`merged`](Body::merged), for the function whose results are carried: what stands for a
+    /// value is not.
     pub fn merged_body(&self, passed: &[Option<Value>]) -> Body {
         let Body { func, roles } = self.merged(passed);
         let is_passed = |i: &usize| passed.get(*i).is_some_and(Option::is_some);
@@ -108,9 +108,9 @@ impl Body {
         Body { func: func.with_results(&results), roles }
     }
 
-    /// The function without what is invariant and worth moving, which is recorded in `at`. Gives for
-    /// each result that is invariant its value there; of these, the ones that may `leave` are no
-    /// results any more. If the loop `may_not_run`, nothing moves that might not end.
+    /// The function without what is invariant and worth moving, which is recorded in `at`. Gives
+    /// for each result that is invariant its value there; of these, the ones that may `leave` are
+    /// no results any more. If the loop `may_not_run`, nothing moves that might not end.
     pub fn hoisted(
         self,
         may_not_run: bool,
@@ -150,8 +150,8 @@ impl Body {
         (self.without(&moved, &outside, &stay), results)
     }
 
-    /// The function whose values `moved` are constants that stand for their values outside, with only
-    /// the results that `stay`.
+    /// The function whose values `moved` are constants that stand for their values outside, with
+    /// only the results that `stay`.
     fn without(&self, moved: &[bool], outside: &Env<Value>, stay: &[bool]) -> Body {
         let func = &self.func;
         let mut builder = FuncBuilder::new();

@@ -32,15 +32,15 @@ impl Dual {
 
 /// A function with tangents.
 pub(crate) struct Jvp {
-    /// Its parameters are those of the function and the tangents of the active ones; its results are
-    /// those of the function and the tangents that there are.
+    /// Its parameters are those of the function and the tangents of the active ones; its results
+    /// are those of the function and the tangents that there are.
     pub func: Func,
     /// Which results have a tangent.
     pub tangents: Vec<bool>,
 }
 
-/// `func` with tangents for the parameters that are `active`. Results that `instantiate` names have a
-/// tangent in any case.
+/// `func` with tangents for the parameters that are `active`. Results that `instantiate` names have
+/// a tangent in any case.
 pub(crate) fn jvp(func: &Func, active: &[bool], instantiate: &[bool]) -> Result<Jvp> {
     let avals: Vec<Aval> = func.param_avals().into_iter().cloned().collect();
     let params = [avals.clone(), flagged(&avals, active)].concat();

@@ -10,10 +10,10 @@
 //! | [`mod@simplify`], [`mod@invariant`] | the same with less to do, before it is lowered |
 //! | [`mod@varying`] | what differs between devices that run a function together |
 //!
-//! Reverse mode is jvp, then split by "depends on a tangent", then transpose of the second part. All
-//! of them walk over equations and ask the operation of each for its rule; none tells operations
-//! apart. The rules compute with [`Tensor`]s in an open trace, so that they read as formulas do, and
-//! what they record says that it comes from where the equation came from.
+//! Reverse mode is jvp, then split by "depends on a tangent", then transpose of the second part.
+//! All of them walk over equations and ask the operation of each for its rule; none tells
+//! operations apart. The rules compute with [`Tensor`]s in an open trace, so that they read as
+//! formulas do, and what they record says that it comes from where the equation came from.
 
 pub(crate) mod batch;
 pub(crate) mod invariant;
@@ -96,8 +96,8 @@ pub(crate) fn build(
     }
 }
 
-/// What a rule makes of an equation: what it records, and what is wrong, comes from where the equation
-/// does.
+/// What a rule makes of an equation: what it records, and what is wrong, comes from where the
+/// equation does.
 pub(crate) fn in_place_of<R>(equation: &Equation, rule: impl FnOnce() -> Result<R>) -> Result<R> {
     scope::on_behalf_of(equation.source(), rule).map_err(|error| at_equation(error, equation))
 }
@@ -137,9 +137,9 @@ pub(crate) fn positions(flags: &[bool]) -> Vec<usize> {
     (0..flags.len()).filter(|&i| flags[i]).collect()
 }
 
-/// Makes something of flags that say what holds of the values a loop carries, until it holds of them
-/// before and after a step alike: `make` gives what it made and the flags after a step, among which
-/// are those before.
+/// Makes something of flags that say what holds of the values a loop carries, until it holds of
+/// them before and after a step alike: `make` gives what it made and the flags after a step, among
+/// which are those before.
 pub(crate) fn fixpoint<T>(
     start: Vec<bool>,
     mut make: impl FnMut(&[bool]) -> Result<(T, Vec<bool>)>,

@@ -87,8 +87,8 @@ pub(crate) fn prune(func: &Func, used: &[bool], keep: &[bool], effects: Effects)
 }
 
 impl Op {
-    /// The operation without effects on the host, if it has some that it can do without: it gives the
-    /// same `outputs` outputs, of the inputs that it still takes.
+    /// The operation without effects on the host, if it has some that it can do without: it gives
+    /// the same `outputs` outputs, of the inputs that it still takes.
     pub fn silent(&self, outputs: usize) -> Option<(Op, Vec<bool>)> {
         let rules = self.rules();
         let pruned = rules.has_effect().then(|| rules.prune(&vec![true; outputs], Effects::Drop));

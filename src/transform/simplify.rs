@@ -109,9 +109,9 @@ impl Simplifier {
         self.merge(equation.op.clone(), inputs, avals, equation.source().clone())
     }
 
-    /// The outputs of the equation that does this, which is made if there is none. All operations but
-    /// those with an effect are functions of their inputs; those of devices that compute together are
-    /// met by all of them.
+    /// The outputs of the equation that does this, which is made if there is none. All operations
+    /// but those with an effect are functions of their inputs; those of devices that compute
+    /// together are met by all of them.
     fn merge(
         &mut self,
         op: Op,

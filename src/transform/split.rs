@@ -86,16 +86,16 @@ pub(crate) fn split(func: &Func, unknown: &[bool], instantiate: &[bool]) -> Resu
     split_saving(Save::Everything, func, unknown, instantiate)
 }
 
-/// As [`split`], for the body of a loop whose first `constants` parameters are the same at every
-/// step: what depends on them alone is computed again in the unknown part, which
+/// As [`split`], for the body of a loop of which some parameters are the same at every step, those
+/// that are `invariant`: what depends on them alone is computed again in the unknown part, which
 /// [simplification](mod@super::simplify) does before the loop, and is not a residual of each step.
 pub(crate) fn split_body(
     func: &Func,
-    constants: usize,
+    invariant: &[bool],
     unknown: &[bool],
     instantiate: &[bool],
 ) -> Result<Split> {
-    split_with(Save::Everything, constants, func, unknown, instantiate)
+    split_with(Save::Everything, invariant, func, unknown, instantiate)
 }
 
 /// As [`split`], and the residuals are only what is to be saved.
@@ -105,7 +105,7 @@ pub(crate) fn split_saving(
     unknown: &[bool],
     instantiate: &[bool],
 ) -> Result<Split> {
-    split_with(save, 0, func, unknown, instantiate)
+    split_with(save, &[], func, unknown, instantiate)
 }
 
 /// Splits an operation that calls `function`. `known` and `unknown` make the operations that call its
@@ -149,7 +149,7 @@ pub(crate) fn split_call(
 
 fn split_with(
     save: Save,
-    constants: usize,
+    invariant: &[bool],
     func: &Func,
     unknown: &[bool],
     instantiate: &[bool],
@@ -166,7 +166,8 @@ fn split_with(
         residuals: Vec::new(),
     };
     let (mut known_params, mut unknown_params) = (Vec::new(), Vec::new());
-    func.params().take(constants).for_each(|(value, _)| splitter.invariant[value.index()] = true);
+    let params = func.params().zip(invariant);
+    params.for_each(|((value, _), &same)| splitter.invariant[value.index()] = same);
     for ((value, name), &is_unknown) in func.params().zip(unknown) {
         let aval = func.aval(value).clone();
         let name = name.to_owned();

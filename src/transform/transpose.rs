@@ -2,8 +2,9 @@
 //! vector times its Jacobian).
 //!
 //! The function may have parameters in which it is not linear; they must be known. What depends on
-//! these alone is computed forwards; then cotangents go backwards through the rest, and where a value
-//! was used several times, what comes back is added up. `None` stands for a cotangent of zeros.
+//! these alone is computed forwards; then cotangents go backwards through the rest, and where a
+//! value was used several times, what comes back is added up. `None` stands for a cotangent of
+//! zeros.
 
 use super::{Env, in_place_of, replay};
 use crate::aval::Aval;

@@ -34,7 +34,7 @@ def combinations():
                 length = 1000
             small = turn == 0 and d <= 3 and h in (1, 2, 5, 8)
             yield SEEDS[(5 * i + turn) % len(SEEDS)], d, h, length, False, small
-    # The sizes of the main job, at full length.
+    # The sizes of the demo, at full length.
     for seed in SEEDS:
         yield seed, 32, 64, 2048, False, seed == 42
     for seed in (0, 42):

@@ -1,4 +1,4 @@
-//! `cargo xtask`: sets XLA up and runs the project's main jobs. It depends on nothing of XLA itself.
+//! `cargo xtask`: sets XLA up, then runs, tests or measures. It depends on nothing of XLA itself.
 
 mod archive;
 mod assembly;

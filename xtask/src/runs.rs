@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use crate::python::Python;
 use crate::{BenchArgs, SetupArgs, places, setup};
 
-/// The main job: a GRU over 2,048 steps.
+/// A GRU over 2,048 steps.
 const DEMO: &str = "run --release --package onetrace-cli --bin onetrace -- run \
                     --seed 42 --hidden 64 --steps 2048 --random 2048x32 --input-seed 0";
 

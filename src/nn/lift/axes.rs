@@ -103,9 +103,14 @@ impl StateAxes {
         otherwise: impl Fn(&Path) -> StateAxis,
     ) -> Result<Vec<LeafAxis>> {
         let leaves = tree::leaves_with_paths(module);
+        // The key of a stream decides for its count, which comes after it.
+        let mut is_split = false;
         let axis = |(path, leaf): &(Path, Tensor)| {
-            let is_stream = matches!(path.kind(), Kind::RngKey | Kind::RngCount);
-            if is_stream && split.is_some_and(|filter| filter.matches(path, leaf)) {
+            is_split = match path.kind() {
+                Kind::RngKey => split.is_some_and(|filter| filter.matches(path, leaf)),
+                kind => is_split && kind == Kind::RngCount,
+            };
+            if is_split {
                 return Ok(LeafAxis::Split);
             }
             let rule = self.0.iter().find(|(filter, _)| filter.matches(path, leaf));

@@ -10,10 +10,10 @@ use crate::tree::{self, Tree};
 /// The value of a function of a module with a scalar result, and its gradient with respect to the
 /// [parameters](tree::is_parameter) of the module; `nnx.value_and_grad`.
 ///
-/// What the function changes in the module (batch statistics, keys) is changed in it afterwards. The
-/// gradient is a module of the same type, with zeros where no parameter is. A mistake comes out where the
-/// results do, and the module then is as it was: those of [`grad`](crate::grad()), and a function that
-/// changes the tree of the module.
+/// What the function changes in the module (batch statistics, keys) is changed in it afterwards.
+/// The gradient is a module of the same type, with zeros where no parameter is. A mistake comes out
+/// where the results do, and the module then is as it was: those of [`grad`](crate::grad()), and a
+/// function that changes the tree of the module.
 ///
 /// # Examples
 /// ```

@@ -10,9 +10,9 @@ use crate::tree::Tree;
 /// Makes a compiled function of one that takes a module and an argument and may change the module;
 /// `nnx.jit`.
 ///
-/// The module is an argument of the program: other weights need no new compilation. What the function
-/// changed is written back; the other leaves are not returned by the program at all. Several
-/// modules are a tuple.
+/// The module is an argument of the program: other weights need no new compilation. What the
+/// function changed is written back; the other leaves are not returned by the program at all.
+/// Several modules are a tuple.
 ///
 /// # Examples
 /// ```

@@ -1,7 +1,7 @@
-//! Transformations of functions that take a module and change it: `nn::scan`, `nn::vmap`, `nn::grad`,
-//! `nn::jit`. Flax takes the graph of a module apart and puts it together again around JAX's own
-//! transformations; here the module is taken apart leaf by leaf, and what the function did to
-//! it is written back to its owner.
+//! Transformations of functions that take a module and change it: `nn::scan`, `nn::vmap`,
+//! `nn::grad`, `nn::jit`. Flax takes the graph of a module apart and puts it together again around
+//! JAX's own transformations; here the module is taken apart leaf by leaf, and what the function
+//! did to it is written back to its owner.
 
 mod axes;
 mod grad;
@@ -21,7 +21,8 @@ use crate::tensor::Tensor;
 use crate::trace::poison;
 use crate::tree::{self, Node, Path, Tree};
 
-/// A module of which only the chosen leaves are seen: the others are there, and nobody looks at them.
+/// A module of which only the chosen leaves are seen: the others are there, and nobody looks at
+/// them.
 #[doc(hidden)]
 #[derive(Clone, Debug)]
 pub struct Part<M> {
@@ -70,7 +71,8 @@ fn with_leaves<M: Tree>(module: &M, leaves: Vec<Option<Tensor>>) -> M {
     tree::map(module, |leaf| leaves.next().flatten().unwrap_or_else(|| leaf.clone()))
 }
 
-/// Writes these leaves into the module, unless there is a mistake in one: then it is left as it was.
+/// Writes these leaves into the module, unless there is a mistake in one: then it is left as it
+/// was.
 fn write_back<M: Tree>(module: &mut M, leaves: Vec<Option<Tensor>>) {
     if leaves.iter().flatten().all(|leaf| leaf.check().is_ok()) {
         *module = with_leaves(module, leaves);
@@ -87,8 +89,8 @@ struct Applied<M, R> {
 }
 
 impl<M: Tree, R> Applied<M, R> {
-    /// What `f` makes of `module` in the open trace. `rule` is what may not happen to the module: if it
-    /// does, the trace has an error, and the module counts as unchanged.
+    /// What `f` makes of `module` in the open trace. `rule` is what may not happen to the module:
+    /// if it does, the trace has an error, and the module counts as unchanged.
     fn of(call: (&str, Location), rule: &str, module: M, f: impl FnOnce(&mut M) -> R) -> Self {
         let mut after = module.clone();
         let result = f(&mut after);

@@ -140,6 +140,12 @@ impl Scan {
         self
     }
 
+    /// Shows how many steps have been made; see [`onetrace::Scan::progress`](crate::Scan::progress).
+    pub fn progress(mut self, label: &str) -> Scan {
+        self.scan = self.scan.progress(label);
+        self
+    }
+
     /// Runs `f` over `xs`; see [`scan`].
     #[track_caller]
     pub fn run<M: Tree, C: Tree, X: Tree, Y: Tree>(

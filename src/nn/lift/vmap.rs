@@ -9,11 +9,11 @@ use crate::trace::poison;
 use crate::tree::{self, Tree};
 use crate::vmap as core;
 
-/// Runs `f` for each module of a batch and each of as many arguments, and lets it change its module;
-/// `nnx.vmap`.
+/// Runs `f` for each module of a batch and each of as many arguments, and lets it change its
+/// module; `nnx.vmap`.
 ///
-/// The modules are one whose leaves all have the members along axis 0, and so have the arguments and the
-/// results. More can be said with [`Vmap`]. Where one module serves all examples of a batch,
+/// The modules are one whose leaves all have the members along axis 0, and so have the arguments
+/// and the results. For options see [`Vmap`]. Where one module serves all examples of a batch,
 /// [`vmap`](crate::vmap) is enough.
 ///
 /// # Examples
@@ -37,7 +37,7 @@ pub fn vmap<M: Tree, A: Tree, R: Tree>(
     Vmap::new().run(f, module, arguments)
 }
 
-/// A [`vmap`] of which more is said. See there.
+/// A [`vmap`] with options. See there.
 #[derive(Clone, Debug)]
 #[must_use = "a vmap does nothing until it is run"]
 pub struct Vmap {
@@ -66,16 +66,16 @@ impl Vmap {
         }
     }
 
-    /// What is done with each leaf of the module; axis 0 where no rule matches. What is broadcast may not
-    /// be changed, and nothing can be carried.
+    /// What is done with each leaf of the module; axis 0 where no rule matches. What is broadcast
+    /// may not be changed, and nothing can be carried.
     pub fn state_axes(mut self, axes: impl Into<StateAxes>) -> Vmap {
         self.axes = axes.into();
         self
     }
 
-    /// Splits the streams of keys that this matches: a key is drawn from each and split into one for
-    /// every member, whatever is said by [`state_axes`](Vmap::state_axes). Afterwards the stream is as
-    /// after that one draw. `nnx.split_rngs`.
+    /// Splits the streams of keys that this matches: a key is drawn from each and split into one
+    /// for every member, whatever is said by [`state_axes`](Vmap::state_axes). Afterwards the
+    /// stream is as after that one draw. `nnx.split_rngs`.
     pub fn split_rngs(mut self, streams: Filter) -> Vmap {
         self.split = Some(streams);
         self

@@ -275,7 +275,7 @@ pub fn scan<C: Tree, X: Tree, Y: Tree>(
     Scan::new().run(f, init, xs)
 }
 
-/// A [`scan`] with a length, a direction or unrolled steps.
+/// A [`scan`] with options: length, direction, unrolling, checkpoints, a display of its progress.
 ///
 /// # Examples
 /// ```
@@ -465,9 +465,9 @@ impl Scan {
     fn check_arguments<X: Tree>(&self, xs: &X) -> Result<usize> {
         let what = self.what;
         if self.unroll == 0 {
-            return Err(Error::argument(
-                "scan: unroll must be at least 1 (the number of steps in one iteration), but it is 0",
-            ));
+            return Err(Error::argument(format!(
+                "{what}: unroll must be at least 1 (the number of steps in one iteration), but it is 0"
+            )));
         }
         let leaves = tree::leaves_with_paths(xs);
         leaves.iter().try_for_each(|(_, leaf)| leaf.check())?;
@@ -485,10 +485,10 @@ impl Scan {
         }
         let Some((_, first)) = leaves.first() else {
             return self.length.ok_or_else(|| {
-                Error::argument(
-                    "scan: xs has no leaf, so the number of steps must be given: \
-                     Scan::new().length(n)",
-                )
+                Error::argument(format!(
+                    "{what}: xs has no leaf, so the number of steps must be given: \
+                     Scan::new().length(n)"
+                ))
             });
         };
         let wanted = self.length.unwrap_or(first.shape()[0]);

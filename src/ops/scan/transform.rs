@@ -122,12 +122,18 @@ impl ScanOp {
     /// A scan of what is known, which also keeps what the scan of the rest needs of each step.
     ///
     /// A residual that is a constant or one of the xs is handed on as such, and one that is a known
-    /// y is not kept twice.
+    /// y is not kept twice. A carry that every step passes on is a constant.
     pub fn partial(&self, unknown: &[bool]) -> Result<SplitOp> {
+        let params: Vec<_> = self.body.params().map(|(value, _)| value).collect();
+        let is_invariant = |i: usize| match i.checked_sub(self.constants) {
+            None => true,
+            Some(i) => i < self.carry && self.body.results()[i] == params[self.constants + i],
+        };
+        let invariant: Vec<bool> = (0..params.len()).map(is_invariant).collect();
         let (parts, carry) = fixpoint(self.of_inputs(unknown).carry, |carry| {
             let unknown = self.with_carry(unknown, carry);
             let wanted = self.carry_only(carry);
-            let parts = split_body(&self.body, self.constants, &unknown, &wanted)?;
+            let parts = split_body(&self.body, &invariant, &unknown, &wanted)?;
             let after = parts.unknown_results[..self.carry].to_vec();
             Ok((parts, after))
         })?;
@@ -149,10 +155,11 @@ impl ScanOp {
             let param = params.iter().position(|&param| param == value);
             let is_carried =
                 |i: usize| (known_constants..known_constants + known_carry).contains(&i);
+            let is_passed = |i: usize| is_carried(i) && results[i - known_constants] == value;
             let y = (known_carry..known_results.len()).find(|&i| results[i] == value);
             let residual = j - known_results.len();
             match (param, y) {
-                (Some(i), _) if i < known_constants => {
+                (Some(i), _) if i < known_constants || is_passed(i) => {
                     constants.push((residual, From::Input(known_positions[i])));
                 }
                 (Some(i), _) if !is_carried(i) => {

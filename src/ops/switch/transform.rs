@@ -84,8 +84,8 @@ impl SwitchOp {
         Ok(Dual { primals, tangents })
     }
 
-    /// Branches of what is known, each of which leaves residuals (and zeros in place of those of the
-    /// other branches), and branches of the rest, each of which takes its own.
+    /// Branches of what is known, each of which leaves residuals (and zeros in place of those of
+    /// the other branches), and branches of the rest, each of which takes its own.
     pub fn partial(&self, unknown: &[bool]) -> Result<Option<SplitOp>> {
         if unknown[0] {
             return Ok(None);
@@ -160,7 +160,8 @@ impl SwitchOp {
         }))
     }
 
-    /// Branches that map cotangents: each gives those of its own captures, and zeros for the others.
+    /// Branches that map cotangents: each gives those of its own captures, and zeros for the
+    /// others.
     pub fn backward(
         &self,
         cotangents: &[Option<Tensor>],

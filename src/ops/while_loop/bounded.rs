@@ -8,7 +8,7 @@
 
 use super::WhileOp;
 use crate::aval::{Aval, DType};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ir::Func;
 use crate::ops::checkpoint::CheckpointOp;
 use crate::ops::scan::{ScanOp, counter_dtype};
@@ -17,12 +17,19 @@ use crate::ops::stop_gradient::stop_gradient;
 use crate::ops::switch::SwitchOp;
 use crate::tensor::Tensor;
 use crate::trace::record;
+use crate::transform::prune::{Effects, prune};
 use crate::transform::split::Save;
 use crate::transform::{build, inline};
 
 impl WhileOp {
     /// The loop with a counter as its first carry, which makes at most `steps` steps.
     pub fn counted(&self, steps: usize) -> Result<WhileOp> {
+        let Ok(limit) = i64::try_from(steps) else {
+            return Err(Error::argument(format!(
+                "while_loop: max_steps must be less than 2^63, but it is {steps}; a loop without a \
+                 bound is `while_loop`"
+            )));
+        };
         let counter = Aval::scalar(counter_dtype(steps));
         let with_counter = |func: &Func, captures: usize| -> Vec<Aval> {
             let mut avals: Vec<Aval> = func.param_avals().into_iter().cloned().collect();
@@ -33,7 +40,7 @@ impl WhileOp {
         let condition = build(self.condition.name(), params, |mut tensors| {
             let count = tensors.remove(self.condition_captures);
             let goes_on = inline(&self.condition, &tensors).swap_remove(0);
-            Ok(vec![count.lt(steps as i64) & goes_on])
+            Ok(vec![count.lt(limit) & goes_on])
         })?;
         let params = with_counter(&self.body, self.body_captures);
         let body = build(self.body.name(), params, |mut tensors| {
@@ -98,11 +105,14 @@ impl WhileOp {
     ///
     /// The body is computed all the same, and may not be defined there: it is computed of the carry
     /// before the chunk, of which it was to be computed anyway. So a derivative of it that is infinite
-    /// at the end does not become a NaN when it is multiplied by zero.
+    /// at the end does not become a NaN when it is multiplied by zero. What the body does on the host is
+    /// only done for steps that are made.
     fn frozen_step(&self, inputs: &[Aval], linear: &[bool]) -> Result<Func> {
         let carried = linear.len();
         let captures = inputs.len() - carried;
         let params = [inputs, &inputs[captures..]].concat();
+        let (used, keep) = (vec![true; carried], vec![true; self.body.params().len()]);
+        let silent = prune(&self.body, &used, &keep, Effects::Drop).func;
         build(self.body.name(), params, |inputs| {
             let (captured, carries) = inputs.split_at(captures);
             let (first, carry) = carries.split_at(carried);
@@ -115,9 +125,27 @@ impl WhileOp {
                 |(on_true, on_false): (&Tensor, &Tensor)| select(&goes_on, on_true, on_false);
             let safe: Vec<Tensor> =
                 carry.iter().zip(&first.collect::<Vec<_>>()).map(choose).collect();
-            let next = inline(&self.body, &[&captured[self.condition_captures..], &safe].concat());
+            let captured = &captured[self.condition_captures..];
+            self.tell(&goes_on, &[captured, carry].concat())?;
+            let next = inline(&silent, &[captured, &safe].concat());
             Ok(next.iter().zip(carry).map(choose).collect())
         })
+    }
+
+    /// What the body does on the host, if there is another step.
+    fn tell(&self, goes_on: &Tensor, inputs: &[Tensor]) -> Result<()> {
+        if !self.body.has_effect() {
+            return Ok(());
+        }
+        let unused = vec![false; self.body.results().len()];
+        let all = vec![true; inputs.len()];
+        let effects = prune(&self.body, &unused, &all, Effects::Keep).func;
+        let params = effects.param_avals().into_iter().cloned().collect();
+        let nothing = build("done", params, |_| Ok(Vec::new()))?;
+        let op = SwitchOp { captures: vec![0, 0], branches: vec![nothing, effects] };
+        let index = vec![goes_on.astype(DType::I32)];
+        record(op, &[index, inputs.to_vec()].concat(), 0);
+        Ok(())
     }
 
     /// Whether there is another step, for all inputs of the loop.
