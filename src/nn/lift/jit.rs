@@ -27,6 +27,7 @@ use crate::tree::Tree;
 /// # Ok::<(), onetrace::Error>(())
 /// ```
 #[track_caller]
+#[allow(clippy::type_complexity, reason = "the type says what the function takes and gives")]
 pub fn jit<M: Tree, A: Tree, R: Tree>(
     f: impl Fn(&mut M, A) -> R,
 ) -> Jit<M, A, R, impl Fn((M, A)) -> (R, Part<M>)> {
@@ -38,6 +39,9 @@ pub fn jit<M: Tree, A: Tree, R: Tree>(
     };
     Jit(core::jit(function))
 }
+
+/// A function of a module that was lowered: it gives its result, and what it changed in the module.
+pub type LoweredStep<M, A, R> = Lowered<(M, A), (R, Part<M>)>;
 
 /// A function that [`jit`] made. It can be shared between threads if the closure can.
 pub struct Jit<M, A, R, F>(core::Jit<(M, A), (R, Part<M>), F>);
@@ -75,11 +79,7 @@ impl<M: Tree, A: Tree, R: Tree, F: Fn((M, A)) -> (R, Part<M>)> Jit<M, A, R, F> {
     /// # Errors
     /// As [`call`](Jit::call), before anything is compiled.
     #[track_caller]
-    pub fn lower(
-        &self,
-        module: &M,
-        arguments: impl Borrow<A>,
-    ) -> Result<Lowered<(M, A), (R, Part<M>)>> {
+    pub fn lower(&self, module: &M, arguments: impl Borrow<A>) -> Result<LoweredStep<M, A, R>> {
         self.0.lower((module.clone(), arguments.borrow().clone()))
     }
 }

@@ -11,7 +11,7 @@ mod vmap;
 
 pub use axes::{Filter, StateAxes, StateAxis};
 pub use grad::{grad, grad_with_aux, value_and_grad, value_and_grad_with_aux};
-pub use jit::{Jit, jit};
+pub use jit::{Jit, LoweredStep, jit};
 pub use scan::{Scan, scan};
 pub use vmap::{Vmap, vmap};
 
