@@ -24,8 +24,8 @@ pub use embed::{Embed, EmbedConfig};
 pub use forward::scan_rnn_forward;
 pub use init::Initializer;
 pub use lift::{
-    Filter, Jit, Scan, StateAxes, StateAxis, Vmap, grad, grad_with_aux, jit, scan, value_and_grad,
-    value_and_grad_with_aux, vmap,
+    Filter, Jit, LoweredStep, Scan, StateAxes, StateAxis, Vmap, grad, grad_with_aux, jit, scan,
+    value_and_grad, value_and_grad_with_aux, vmap,
 };
 pub use linear::{Linear, LinearConfig};
 pub use mode::{Mode, eval, train};
