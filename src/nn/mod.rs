@@ -1,6 +1,6 @@
 //! Modules: layers and recurrent cells with the parameters and results of Flax NNX's.
 //!
-//! A module is a plain struct that is a [tree](crate::tree) of its parameters, so that whatever
+//! A module is a plain struct that is a [tree] of its parameters, so that whatever
 //! works on trees works on modules: the gradient of a cell is a cell, a cell can be the carry of a
 //! loop or an argument of a compiled function. Parameters have the paths that Flax gives them, such
 //! as `dense_i.kernel`, and the same values for the same seed.
