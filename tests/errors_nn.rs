@@ -474,7 +474,7 @@ fn a_batch_of_modules_that_cannot_be() {
         Argument,
         expect![[r#"
             nn::vmap: StateAxis::Carry is for steps that follow one another: the members of a batch do not; give the leaves an axis
-              at `let carried = nn::Vmap::new().state_axes(StateAxis::Carry);`"#]],
+              at `let result = checked(carried.run(call, &mut layers(), zeros([2, 3])));`"#]],
     );
     let broadcast = nn::Vmap::new().state_axes(StateAxis::Broadcast);
     let change = |layer: &mut nn::Linear, x: Tensor| {
@@ -490,7 +490,7 @@ fn a_batch_of_modules_that_cannot_be() {
             nn::vmap: what is broadcast is the same for every member and must stay as it is, but it is changed:
               module.bias: f32[3]
               give it an axis
-              at `let mut shared = nn::Linear::new(&mut rngs(), 3, 3);`
+              at `let result = checked(broadcast.run(change, &mut shared, zeros([2, 3])));`
               in vmap"#]],
     );
     let grow = |layer: &mut nn::Linear, x: Tensor| {
@@ -505,7 +505,7 @@ fn a_batch_of_modules_that_cannot_be() {
             nn::vmap: the function must not change the type of the module, but it does:
               module.bias: f32[3] before, f32[4] after — different shape
                 (value after made at `Tensor::zeros(shape, DType::F32)`)
-              at `};`
+              at `let result = checked(nn::vmap(grow, &mut layers(), zeros([2, 3])));`
               in vmap"#]],
     );
 }
@@ -525,7 +525,7 @@ fn gradients_that_cannot_be() {
         Shape,
         expect![[r#"
             nn::value_and_grad: the function must return a scalar, shape [], but it returns f32[2,3]: reduce it with `sum` or `mean`, or use `vjp` or `jacrev`
-              at `};`
+              at `let (value, gradient) = nn::value_and_grad(outputs)(&mut model, zeros([2, 3]));`
               in nn::value_and_grad"#]],
     );
     let forget = |model: &mut Model, x: Tensor| {
@@ -539,7 +539,7 @@ fn gradients_that_cannot_be() {
         expect![[r#"
             nn::grad: the function must not change the type of the module, but it does:
               module.steps.0: i32[] before, missing after
-              at `};`
+              at `let gradient = nn::grad(forget)(&mut model, zeros([2, 3]));`
               in nn::grad"#]],
     );
     assert_eq!(model.steps.len(), 1);
@@ -559,8 +559,8 @@ fn compiled_functions_that_cannot_be() {
         expect![[r#"
             nn::jit: the function must not change the type of the module, but it does:
               module.dense.kernel: f32[3,3] before, f64[3,3] after — different dtype; convert the value after with `.astype(DType::F32)`
-                (value after made at `let widen = |model: &mut Model, x: Tensor| {`)
-              at `};`"#]],
+                (value after made at `model.dense.kernel = model.dense.kernel.astype(DType::F64);`)
+              at `let result = nn::jit(widen).call(&mut model, zeros([3]));`"#]],
     );
     assert_eq!(model.dense.kernel.dtype(), DType::F32);
     let result =
@@ -570,6 +570,6 @@ fn compiled_functions_that_cannot_be() {
         Shape,
         expect![[r#"
             Linear: the input must have 3 features on its last axis, but it is f32[4]
-              at `let result =`"#]],
+              at `nn::jit(|model: &mut Model, x: Tensor| model.dense.call(&x)).call(&mut model, zeros([4]));`"#]],
     );
 }
