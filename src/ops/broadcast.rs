@@ -71,6 +71,10 @@ impl Operation for Broadcast {
     fn only_moves(&self) -> bool {
         true
     }
+
+    fn is_linear(&self) -> bool {
+        true
+    }
 }
 
 operation! {
@@ -126,6 +130,10 @@ impl Operation for Reshape {
     fn only_moves(&self) -> bool {
         true
     }
+
+    fn is_linear(&self) -> bool {
+        true
+    }
 }
 
 operation! {
@@ -171,6 +179,10 @@ impl Operation for Transpose {
     }
 
     fn only_moves(&self) -> bool {
+        true
+    }
+
+    fn is_linear(&self) -> bool {
         true
     }
 }
