@@ -340,6 +340,10 @@ impl Operation for Binary {
     fn batch(&self, size: usize, inputs: &[Batched]) -> Result<Vec<Batched>> {
         rules::elementwise_batch(self, size, inputs)
     }
+
+    fn is_linear(&self) -> bool {
+        self.0.slopes.iter().all(|slope| matches!(slope, One | Minus))
+    }
 }
 
 told_by_name!(Binary);

@@ -72,6 +72,10 @@ impl Operation for Broadcast {
     fn only_moves(&self) -> bool {
         true
     }
+
+    fn is_linear(&self) -> bool {
+        true
+    }
 }
 
 operation! {
@@ -127,6 +131,10 @@ impl Operation for Reshape {
     fn only_moves(&self) -> bool {
         true
     }
+
+    fn is_linear(&self) -> bool {
+        true
+    }
 }
 
 operation! {
@@ -172,6 +180,10 @@ impl Operation for Transpose {
     }
 
     fn only_moves(&self) -> bool {
+        true
+    }
+
+    fn is_linear(&self) -> bool {
         true
     }
 }

@@ -89,6 +89,10 @@ impl Operation for Concatenate {
     fn only_moves(&self) -> bool {
         true
     }
+
+    fn is_linear(&self) -> bool {
+        true
+    }
 }
 
 /// The tensors one after the other along an axis they have; `jnp.concatenate`.

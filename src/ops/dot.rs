@@ -128,6 +128,25 @@ impl Operation for Dot {
 }
 
 impl Dot {
+    /// The sum of the products of the members of two batches, which stand along the first axes.
+    pub fn over_first_axis(&self) -> Dot {
+        let with_first = |axes: &[usize]| [&[0], &rules::shifted(axes, 0)[..]].concat();
+        Dot {
+            lhs_contract: with_first(&self.lhs_contract),
+            rhs_contract: with_first(&self.rhs_contract),
+            lhs_batch: rules::shifted(&self.lhs_batch, 0),
+            rhs_batch: rules::shifted(&self.rhs_batch, 0),
+        }
+    }
+
+    /// How many rows the operand `side` (0 is the left one) has: the elements of the axes that are not
+    /// contracted.
+    pub fn rows(&self, operand: &Aval, side: usize) -> usize {
+        let contract = [&self.lhs_contract, &self.rhs_contract][side];
+        let sizes = operand.shape.iter().enumerate().filter(|(axis, _)| !contract.contains(axis));
+        sizes.map(|(_, size)| size).product()
+    }
+
     /// The cotangent of the operand `side` (0 is the left one), of type `wanted`, where the other
     /// operand is known: the product of the result's cotangent and that one over the axes that they
     /// share. The operands stand in the order that gives the axes of the result theirs, if one

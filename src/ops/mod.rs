@@ -78,6 +78,11 @@ pub(crate) trait Operation: Text {
         false
     }
 
+    /// Whether it is linear in all of its inputs together: of sums it makes the sum.
+    fn is_linear(&self) -> bool {
+        false
+    }
+
     /// Whether it is a product of matrices, which a checkpoint may keep.
     fn is_dot(&self) -> bool {
         false
@@ -93,6 +98,13 @@ pub(crate) trait Operation: Text {
     /// simpler than the operation itself; `None` if there is not. Derivatives are of no account any
     /// more.
     fn simplify(&self, inputs: &[Value], at: &mut Simplifier) -> Option<Vec<Value>> {
+        let _ = (inputs, at);
+        None
+    }
+
+    /// As [`simplify`](Operation::simplify), for what leaves a loop although the loop may then take
+    /// more memory.
+    fn fission(&self, inputs: &[Value], at: &mut Simplifier) -> Option<Vec<Value>> {
         let _ = (inputs, at);
         None
     }

@@ -117,6 +117,10 @@ impl Operation for Pad {
     fn only_moves(&self) -> bool {
         true
     }
+
+    fn is_linear(&self) -> bool {
+        true
+    }
 }
 
 impl Pad {

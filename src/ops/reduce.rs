@@ -159,6 +159,10 @@ impl Operation for Reduce {
         let tensor = record_one(Reduce { kind: self.kind, axes }, &[x]);
         Ok(vec![Batched { tensor, axis: Some(axis) }])
     }
+
+    fn is_linear(&self) -> bool {
+        self.kind == Fold::Sum
+    }
 }
 
 /// The tangent of the product over `axes`: that of products of halves with one another, until one

@@ -99,6 +99,10 @@ impl Operation for Slice {
     fn only_moves(&self) -> bool {
         true
     }
+
+    fn is_linear(&self) -> bool {
+        true
+    }
 }
 
 operation! {
@@ -140,6 +144,10 @@ impl Operation for Reverse {
     }
 
     fn only_moves(&self) -> bool {
+        true
+    }
+
+    fn is_linear(&self) -> bool {
         true
     }
 }

@@ -184,6 +184,10 @@ impl Operation for Unary {
     fn batch(&self, size: usize, inputs: &[Batched]) -> Result<Vec<Batched>> {
         rules::elementwise_batch(self, size, inputs)
     }
+
+    fn is_linear(&self) -> bool {
+        matches!(self.0.slope, Slope::One | Slope::Minus)
+    }
 }
 
 told_by_name!(Unary);

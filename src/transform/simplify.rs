@@ -21,6 +21,11 @@ use crate::ir::{Equation, Func, FuncBuilder, Param, Source, Value};
 use crate::ops::Op;
 
 impl Func {
+    /// The function [simplified](Func::simplified), after work left its loops.
+    pub fn fissioned(&self) -> Func {
+        fissioned(&self.simplified()).simplified()
+    }
+
     /// The function as it is lowered: it takes and gives the same, and computes nothing twice, in
     /// vain, or at each step of a loop where once is enough.
     pub fn simplified(&self) -> Func {
@@ -39,7 +44,15 @@ impl Func {
 
 /// The function with every equation replaced by what its rule says.
 pub(crate) fn rewritten(func: &Func) -> Func {
-    let mut at = Simplifier::new();
+    replaced(func, Simplifier::new())
+}
+
+/// The same by the rules of [fission](crate::ops::Operation::fission).
+pub(crate) fn fissioned(func: &Func) -> Func {
+    replaced(func, Simplifier { is_fission: true, ..Simplifier::new() })
+}
+
+fn replaced(func: &Func, mut at: Simplifier) -> Func {
     let params = func.params().map(|(value, name)| at.param(func.aval(value), name));
     let params: Vec<Param> = params.collect();
     let inputs: Vec<Value> = params.iter().map(|param| param.value).collect();
@@ -54,12 +67,13 @@ pub(crate) struct Simplifier {
     found: HashMap<u64, Vec<usize>>,
     /// Where the equation that is being replaced comes from.
     source: Source,
+    is_fission: bool,
 }
 
 impl Simplifier {
     pub fn new() -> Simplifier {
         let (builder, found) = (FuncBuilder::new(), HashMap::new());
-        Simplifier { builder, found, source: Source::default() }
+        Simplifier { builder, found, source: Source::default(), is_fission: false }
     }
 
     /// A new parameter.
@@ -84,7 +98,12 @@ impl Simplifier {
         for equation in func.equations() {
             let inputs = env.get_all(equation.inputs());
             self.source = equation.source().clone();
-            let outputs = match equation.op.rules().simplify(&inputs, self) {
+            let rules = equation.op.rules();
+            let replaced = match self.is_fission {
+                true => rules.fission(&inputs, self),
+                false => rules.simplify(&inputs, self),
+            };
+            let outputs = match replaced {
                 Some(outputs) => outputs,
                 None => self.again(func, equation, inputs),
             };

@@ -3,6 +3,7 @@
 use xla::{XlaComputation, XlaOp};
 
 mod chunks;
+mod fission;
 mod simplify;
 mod transform;
 
@@ -21,7 +22,7 @@ use crate::transform::batch::Batched;
 use crate::transform::count;
 use crate::transform::jvp::Dual;
 use crate::transform::prune::{Effects, PrunedOp, prune_loop};
-use crate::transform::simplify::Simplifier;
+use crate::transform::simplify::{Simplifier, fissioned};
 use crate::transform::split::SplitOp;
 use crate::transform::transpose::Input;
 use crate::tree::{self, Path, Tree};
@@ -153,6 +154,11 @@ impl Operation for ScanOp {
 
     fn simplify(&self, inputs: &[Value], at: &mut Simplifier) -> Option<Vec<Value>> {
         Some(self.simplified(inputs, at))
+    }
+
+    fn fission(&self, inputs: &[Value], at: &mut Simplifier) -> Option<Vec<Value>> {
+        let op = ScanOp { body: fissioned(&self.body), ..*self };
+        Some(op.fissioned(inputs, at))
     }
 
     fn prune(&self, used: &[bool], effects: Effects) -> Option<PrunedOp> {
