@@ -277,7 +277,12 @@ impl<'a> After<'a> {
             (Op::Dot(dot), &[x, y]) if self.varying(equation).count() == 2 => {
                 Sum::Product(dot, [x, y])
             }
-            _ if self.is_product[value.index()] => Sum::Linear(equation),
+            // What only moves has as many elements, and so have the sums.
+            _ if self.is_product[value.index()]
+                || equation.op.rules().only_moves() && self.is_linear(equation) =>
+            {
+                Sum::Linear(equation)
+            }
             _ => Sum::Itself,
         }
     }
