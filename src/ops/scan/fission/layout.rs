@@ -14,6 +14,9 @@ use crate::ops::slice::Slice;
 use crate::transform::Env;
 use crate::transform::simplify::Simplifier;
 
+/// A product over all steps packs its operands anew, which pays from so many columns on.
+const WIDE: usize = 128;
+
 impl ScanOp {
     /// The scan with products of joined parts taken apart.
     pub(super) fn with_products_of_parts(&self) -> ScanOp {
@@ -70,6 +73,9 @@ fn joined_products(
     inputs: &[Value],
     at: &mut Simplifier,
 ) -> Option<Value> {
+    if parts.iter().any(|&part| at.aval(part).shape[axis] < WIDE) {
+        return None;
+    }
     let axis = dot.axis_of_result(side, axis, [0, 1].map(|i| at.aval(inputs[i]).rank()))?;
     let products = parts.into_iter().map(|part| {
         let mut operands = inputs.to_vec();
