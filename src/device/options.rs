@@ -134,7 +134,7 @@ pub(crate) fn settle() -> Result<&'static XlaOptions> {
 }
 
 /// The options in `XLA_FLAGS`: in the variable, or in the file that it names.
-fn flags_of_environment() -> Result<Vec<String>> {
+pub(crate) fn flags_of_environment() -> Result<Vec<String>> {
     let value = std::env::var("XLA_FLAGS").unwrap_or_default();
     let value = value.trim();
     if value.is_empty() || value.starts_with('-') {
