@@ -33,7 +33,7 @@ void* fresh(size_t size, size_t alignment) {
 
 // A block of a rounded size.
 void* fresh_rounded(size_t size, size_t alignment) {
-  if (size < kHugePage || getenv("EXP_NOHUGE")) return fresh(size, alignment);
+  if (size < kHugePage) return fresh(size, alignment);
   void* block = fresh(size, std::max(alignment, kHugePage));
   // One fault for each 2 MiB instead of 512, where the system has huge pages for who asks.
   if (block != nullptr) madvise(block, size / kHugePage * kHugePage, MADV_HUGEPAGE);

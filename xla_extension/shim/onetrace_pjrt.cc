@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <utility>
 #include <vector>
@@ -49,6 +50,27 @@ absl::Status give(absl::StatusOr<std::unique_ptr<T>> made, T** out) {
   return made.status();
 }
 
+// While there is one, XLA logs nothing but what ends the process. Threads may have one each.
+class Quiet {
+ public:
+  Quiet() {
+    std::lock_guard<std::mutex> lock(mutex_);
+    if (count_++ > 0) return;
+    logged_ = absl::MinLogLevel();
+    absl::SetMinLogLevel(absl::LogSeverityAtLeast::kFatal);
+  }
+  ~Quiet() {
+    std::lock_guard<std::mutex> lock(mutex_);
+    if (--count_ == 0) absl::SetMinLogLevel(logged_);
+  }
+
+ private:
+  static inline std::mutex mutex_;
+  static inline int count_ = 0;
+  // What was logged before the first one.
+  static inline absl::LogSeverityAtLeast logged_ = absl::LogSeverityAtLeast::kInfo;
+};
+
 // Reads an option, written as `--name=value`, into `debug_options`, or into those of the process.
 absl::Status read_option(const char* option, xla::DebugOptions* debug_options) {
   std::vector<tsl::Flag> known;
@@ -60,10 +82,8 @@ absl::Status read_option(const char* option, xla::DebugOptions* debug_options) {
   // What is not known is left behind.
   std::vector<std::string> options = {option};
   // The caller says what is wrong, and better than the parser would.
-  const absl::LogSeverityAtLeast logged = absl::MinLogLevel();
-  absl::SetMinLogLevel(absl::LogSeverityAtLeast::kFatal);
+  const Quiet quiet;
   const bool good = tsl::Flags::Parse(options, known);
-  absl::SetMinLogLevel(logged);
   if (!options.empty()) return absl::NotFoundError("unknown option");
   return good ? absl::OkStatus() : absl::InvalidArgumentError("not a value of this option");
 }
@@ -357,6 +377,9 @@ char* onetrace_deserialize(PjRtDevice* const* devices, size_t replicas, const ch
                            PjRtLoadedExecutable** out) {
   return guarded([&] {
     auto compile = compile_options(devices, replicas, options, option_count);
+    // XLA:CPU compares the features that code was compiled for with those of the machine, and takes
+    // for features what tells its compiler which of two ways is faster.
+    const Quiet quiet;
     return give(devices[0]->client()->LoadSerializedExecutable(absl::string_view(bytes, size),
                                                                compile, xla::LoadOptions()),
                 out);
