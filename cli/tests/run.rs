@@ -137,6 +137,28 @@ fn the_second_process_compiles_nothing() {
 }
 
 #[test]
+fn how_much_memory_is_kept_changes_no_number() {
+    let directory = directory();
+    let run = |kept: &str| {
+        let mut command = command(directory.path(), RUN);
+        command.env("ONETRACE_CPU_KEPT_BYTES", kept).output().unwrap()
+    };
+    let expected = run("").stdout;
+    for kept in ["0", "1", "100000", " 18446744073709551615 "] {
+        let output = run(kept);
+        assert!(output.status.success(), "{kept}: {output:?}");
+        assert_eq!(output.stdout, expected, "{kept}");
+    }
+    for wrong in ["-1", "1 GB", "1e9", "18446744073709551616"] {
+        let output = run(wrong);
+        assert!(!output.status.success(), "{wrong}");
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        let expected = format!("ONETRACE_CPU_KEPT_BYTES: {wrong:?} is not a number of bytes");
+        assert!(stderr.contains(&expected), "{stderr}");
+    }
+}
+
+#[test]
 fn the_step_is_traced_once_however_often_it_runs() {
     let directory = directory();
     for more in ["--steps 0", "--random 4096x3", "--unroll 3"] {
