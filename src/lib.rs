@@ -143,6 +143,7 @@ mod tensor;
 mod trace;
 mod transform;
 pub mod tree;
+mod vector_width;
 mod vmap;
 mod xla_ext;
 

@@ -24,7 +24,7 @@ fn run_again(program: impl Fn() -> f32) -> u64 {
 #[test]
 fn temporary_data_and_results_keep_their_pages() {
     // 32 MiB on the way.
-    let f = |x: Tensor| x.matmul(&x.transpose()).matmul(&x).sum(..);
+    let f = |x: Tensor| x.matmul(&x.transpose([1, 0])).matmul(&x).sum(..);
     let x = Tensor::ones([2896, 8], DType::F32);
     let program = jit(f).lower(&x).unwrap().compile().unwrap();
     let pages = program.memory().unwrap().temp_bytes / 4096;
