@@ -3,7 +3,8 @@
 // XLA:CPU takes memory for its temporary data at each run of a program, and malloc gives large
 // blocks back to the system at once: every run then pays for the pages again.
 
-#pragma once
+#ifndef ONETRACE_MEMORY_POOL_H_
+#define ONETRACE_MEMORY_POOL_H_
 
 #include <cstddef>
 #include <deque>
@@ -45,3 +46,5 @@ class MemoryPool {
 };
 
 }  // namespace onetrace
+
+#endif  // ONETRACE_MEMORY_POOL_H_
