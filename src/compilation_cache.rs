@@ -6,8 +6,8 @@
 //!
 //! A program is found again if it computes the same (the lines of the source that it came from may
 //! be others), for the same kind and number of device, with the same options of XLA, by the same
-//! build of XLA, and, on a CPU, on one with the same instructions. Otherwise it is compiled, and so
-//! it is where a file is damaged.
+//! build of XLA, and, on a CPU, on one with the same instructions and as many threads. Otherwise it
+//! is compiled, and so it is where a file is damaged.
 //!
 //! Several processes can use a directory at the same time. Nothing in it is ever deleted; whoever
 //! wants the space back may delete any file at any time.
@@ -18,9 +18,11 @@ use std::env;
 use std::ffi::OsString;
 use std::fs;
 use std::io::{self, Write};
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Once, PoisonError};
+use std::thread;
 use std::time::UNIX_EPOCH;
 
 use sha2::{Digest, Sha256};
@@ -175,9 +177,10 @@ fn key(
         ])
     };
     let Some(parts) = parts() else { return Ok(None) };
-    // A plugin reads the variable for itself.
-    let settings = (flags_of_environment()?, build.options, build.ordinals, build.calls_host);
-    let settings = format!("{settings:?}").into_bytes();
+    // XLA:CPU divides work by the number of threads, and a plugin reads the variable for itself.
+    let threads = thread::available_parallelism().map_or(0, NonZero::get);
+    let settings = (build.options, build.ordinals, build.calls_host, threads);
+    let settings = format!("{:?} {settings:?}", flags_of_environment()?).into_bytes();
     let mut hasher = Sha256::new();
     for part in parts.iter().chain([&settings]) {
         // The length keeps ("ab", "c") apart from ("a", "bc").
