@@ -20,6 +20,9 @@ def commands(target):
     return {
         "onetrace": ("onetrace", ours, {}),
         "jax": ("JAX + Flax", [*python, WORKERS / "jax_worker.py"], {}),
+        "onnxruntime": ("onnxruntime", [*python, WORKERS / "onnx_worker.py"], {}),
+        "candle": ("candle", [target / "peers" / "release" / "candle"], {}),
+        "burn": ("burn", [target / "peers" / "release" / "burn"], {}),
     }
 
 

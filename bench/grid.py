@@ -187,10 +187,10 @@ def arguments():
                         help="cargo's directory, with the release builds")
     options = parser.parse_args()
     known = list(contestants.commands(options.target))
-    options.peers = options.peers or known
-    unknown = set(options.peers) - set(known)
+    unknown = set(options.peers or known) - set(known)
     if unknown:
         parser.error(f"--peers: {', '.join(unknown)}: not one of {', '.join(known)}")
+    options.peers = [name for name in known if name in (options.peers or known)]
     options.round_seconds = ROUND_SECONDS
     if options.quick:
         options.rounds, options.round_seconds = options.rounds or 1, 0.0
