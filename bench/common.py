@@ -1,5 +1,6 @@
 """What all figures need: the machine, the versions, and how numbers are written."""
 
+import contextlib
 import math
 import os
 import pathlib
@@ -8,6 +9,8 @@ import tomllib
 from importlib import metadata
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+PACKAGES = ["jax", "jaxlib", "flax", "optax", "onnxruntime", "numpy"]
+CRATES = {"candle": "candle-nn", "burn": "burn"}
 
 
 def machine():
@@ -29,15 +32,16 @@ def machine_text(machine):
     return f"{machine['system']}, {machine['cores']} cores ({', '.join(machine['flags'])})"
 
 
-def versions(packages, crates=()):
-    """The versions of onetrace, of Python packages, and of crates of `bench/peers`."""
+def versions():
+    """The versions of onetrace and of what it is compared with, as far as it is installed."""
     workspace = tomllib.loads((ROOT / "Cargo.toml").read_text())["workspace"]
     found = {"onetrace": workspace["package"]["version"]}
-    found |= {package: metadata.version(package) for package in packages}
-    if crates:
-        locked = tomllib.loads((ROOT / "bench/peers/Cargo.lock").read_text())["package"]
-        locked = {package["name"]: package["version"] for package in locked}
-        found |= {crate: locked[crate] for crate in crates}
+    for package in PACKAGES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[package] = metadata.version(package)
+    locked = tomllib.loads((ROOT / "bench/peers/Cargo.lock").read_text())["package"]
+    locked = {package["name"]: package["version"] for package in locked}
+    found |= {name: locked[crate] for name, crate in CRATES.items()}
     return found | {"Python": platform.python_version()}
 
 

@@ -13,16 +13,28 @@ WORKERS = pathlib.Path(__file__).resolve().parent / "workers"
 PATIENCE = 600
 
 
+LABELS = {
+    "onetrace": "onetrace",
+    "jax": "JAX + Flax",
+    "onnxruntime": "onnxruntime",
+    "candle": "candle",
+    "burn": "burn",
+}
+# A million steps would take the others minutes.
+WITH_LONG_LOOPS = ["onetrace", "jax"]
+
+
 def commands(target):
-    """Name, label, command and settings of each contestant; `target` is cargo's directory."""
+    """Command and settings of each contestant; `target` is cargo's directory."""
     ours = [target / "release" / "onetrace-bench"]
     python = [sys.executable, "-E", "-s"]
+    peers = target / "peers" / "release"
     return {
-        "onetrace": ("onetrace", ours, {}),
-        "jax": ("JAX + Flax", [*python, WORKERS / "jax_worker.py"], {}),
-        "onnxruntime": ("onnxruntime", [*python, WORKERS / "onnx_worker.py"], {}),
-        "candle": ("candle", [target / "peers" / "release" / "candle"], {}),
-        "burn": ("burn", [target / "peers" / "release" / "burn"], {}),
+        "onetrace": (ours, {}),
+        "jax": ([*python, WORKERS / "jax_worker.py"], {}),
+        "onnxruntime": ([*python, WORKERS / "onnx_worker.py"], {}),
+        "candle": ([peers / "candle"], {}),
+        "burn": ([peers / "burn"], {}),
     }
 
 

@@ -25,6 +25,7 @@ from safetensors.numpy import load_file
 import cases
 import contestants
 from common import ROOT, machine, number, versions
+from results import JAX, OURS, Record
 
 ROUND_SECONDS = 0.07
 ROUNDS = 7
@@ -33,8 +34,16 @@ ROUNDS_OF_SLOW = 3
 # By dtype: the largest difference of a leaf of the results from that of the reference, as a part of
 # the reference, both by their Euclidean norm.
 TOLERANCE = {"f32": 2e-4, "bf16": 5e-2}
-PACKAGES = ["jax", "jaxlib", "flax", "optax", "onnxruntime", "numpy"]
-CRATES = []
+# What can be selected, as it is written on the command line.
+FILTERS = {
+    "batch": lambda case: str(case.batch),
+    "size": lambda case: f"{case.d}x{case.h}",
+    "cell": lambda case: case.cell,
+    "kind": lambda case: case.kind,
+    "layers": lambda case: str(case.layers),
+    "dtype": lambda case: case.dtype,
+    "group": lambda case: case.group,
+}
 
 
 class Grid:
@@ -42,7 +51,7 @@ class Grid:
 
     def __init__(self, names, target, directory, options):
         known = contestants.commands(target)
-        self.contestants = [contestants.Contestant(name, *known[name][1:]) for name in names]
+        self.contestants = [contestants.Contestant(name, *known[name]) for name in names]
         self.directory = directory
         self.options = options
 
@@ -52,6 +61,9 @@ class Grid:
         cases.write(case, data)
         peers, ready, results = {}, [], {}
         for contestant in self.contestants:
+            if case.group == "scaling" and contestant.name not in contestants.WITH_LONG_LOOPS:
+                peers[contestant.name] = {"unsupported": "it is not asked for long loops"}
+                continue
             outputs = self.directory / f"{contestant.name}.safetensors"
             outputs.unlink(missing_ok=True)
             request = dataclasses.asdict(case) | {
@@ -62,7 +74,7 @@ class Grid:
                 results[contestant.name] = load_file(outputs)
                 ready.append(contestant)
         # JAX is what the numbers are to be compared with; without it, whoever is first.
-        reference = results.get("jax", next(iter(results.values()), {}))
+        reference = results.get(JAX, next(iter(results.values()), {}))
         agreeing = []
         for contestant in ready:
             distance = difference(results[contestant.name], reference)
@@ -131,16 +143,15 @@ def difference(results, reference):
 
 def line(record):
     """What is printed of a case."""
-    case = cases.Case(**record["case"])
-    words = [f"{case}:"]
-    medians = {name: statistics.median(answer["seconds"])
-               for name, answer in record["peers"].items() if "seconds" in answer}
-    for name, answer in record["peers"].items():
-        if name in medians:
-            words.append(f"{name} {number(1e6 * medians[name] / case.t)} µs")
-            if "onetrace" in medians and name != "onetrace":
-                words[-1] += f" ({medians[name] / medians['onetrace']:.2f}x)"
-        elif "error" in answer:
+    record = Record(record)
+    words = [f"{record.case}:"]
+    for name, answer in record.peers.items():
+        ratio = record.ratio(name)
+        if record.seconds(name):
+            words.append(f"{name} {number(record.step(name))} µs")
+            if ratio and name != OURS:
+                words[-1] += f" ({ratio:.2f}x)"
+        if "error" in answer:
             words.append(f"{name} FAILED: {answer['error']}")
     return "  ".join(words)
 
@@ -148,18 +159,9 @@ def line(record):
 def selected(options):
     """The cases that the filters leave of the selection."""
     everything = cases.quick() if options.quick else cases.full() if options.all else cases.default()
-    wanted = {
-        "batch": options.batch and [int(batch) for batch in options.batch],
-        "cell": options.cell,
-        "kind": options.kind,
-        "layers": options.layers and [int(layers) for layers in options.layers],
-        "dtype": options.dtype,
-        "group": options.group,
-    }
-    left = [case for case in everything
-            if all(not values or getattr(case, name) in values for name, values in wanted.items())]
-    if options.size:
-        left = [case for case in left if f"{case.d}x{case.h}" in options.size]
+    left = [case for case in everything if all(
+        not getattr(options, name) or value(case) in getattr(options, name)
+        for name, value in FILTERS.items())]
     if not left:
         sys.exit("no case of the selection is left by the filters; --all has the full product")
     return left
@@ -190,11 +192,21 @@ def arguments():
     unknown = set(options.peers or known) - set(known)
     if unknown:
         parser.error(f"--peers: {', '.join(unknown)}: not one of {', '.join(known)}")
-    options.peers = [name for name in known if name in (options.peers or known)]
+    options.names = [name for name in known if name in (options.peers or known)]
     options.round_seconds = ROUND_SECONDS
     if options.quick:
         options.rounds, options.round_seconds = options.rounds or 1, 0.0
     return options
+
+
+def command(options):
+    """What selects the same cases on any machine."""
+    words = ["bench/grid.py"]
+    for name in ("all", "quick"):
+        words += [f"--{name}"] * getattr(options, name)
+    for name in ("peers", *FILTERS):
+        words += [f"--{name} {','.join(values)}" for values in [getattr(options, name)] if values]
+    return " ".join(words)
 
 
 def key(record):
@@ -205,8 +217,8 @@ def main():
     options = arguments()
     left = selected(options)
     results = {
-        "command": " ".join(["bench/grid.py", *sys.argv[1:]]),
-        "versions": versions(PACKAGES, CRATES),
+        "command": command(options),
+        "versions": versions(),
         "machine": machine(),
         "cases": [],
     }
@@ -216,11 +228,11 @@ def main():
             done[key(record)] = record
     start, failures = time.monotonic(), 0
     with tempfile.TemporaryDirectory() as directory:
-        grid = Grid(options.peers, options.target, pathlib.Path(directory), options)
+        grid = Grid(options.names, options.target, pathlib.Path(directory), options)
         try:
             for case in left:
                 record = done.get(tuple(dataclasses.asdict(case).values()))
-                if record is None or not set(options.peers) <= record["peers"].keys():
+                if record is None or not set(options.names) <= record["peers"].keys():
                     record = grid.measure(case)
                     print(line(record), flush=True)
                 failures += sum("error" in answer for answer in record["peers"].values())
@@ -229,8 +241,20 @@ def main():
                     save(results, options.output)
         finally:
             grid.close()
+    if options.output:
+        publish(results, options.output)
     print(f"{len(left)} cases in {time.monotonic() - start:.0f} s, {failures} failures")
     sys.exit(1 if failures else 0)
+
+
+def publish(results, path):
+    """Writes the table and the plot beside the results."""
+    # Whoever only wants times printed needs nothing to draw with.
+    import plot
+    import table
+
+    path.with_suffix(".md").write_text(table.markdown(results, path.name))
+    plot.draw(results, path.with_suffix(".svg"))
 
 
 def save(results, path):
