@@ -77,12 +77,15 @@ def default():
 
 def quick():
     """Every kind of case at a size that takes no time."""
-    product = itertools.product(KINDS, CELLS, LAYERS, DTYPES, [1, 8])
-    cases = [Case(kind, cell, batch, *QUICK_SIZE, QUICK_STEPS, layers, dtype)
-             for kind, cell, layers, dtype, batch in product]
-    cases += [Case(kind, "gru", batch, *QUICK_SIZE, QUICK_STEPS)
-              for kind, batch in itertools.product(BOUNDS, [1, 8])]
-    return cases + [Case(kind, "gru", 1, *QUICK_SIZE, t, group="scaling")
+    def tiny(kind, cell="gru", batch=1, **more):
+        return Case(kind, cell, batch, *QUICK_SIZE, more.pop("t", QUICK_STEPS), **more)
+
+    cases = [tiny(kind, cell) for kind, cell in itertools.product(KINDS, CELLS)]
+    cases += [tiny(kind, "gru", 8, layers=2) for kind in KINDS]
+    cases += [tiny("forward_ys", cell, 8, layers=2) for cell in CELLS[1:]]
+    cases += [tiny(kind, dtype="bf16") for kind in ("forward", "train")]
+    cases += [tiny(kind) for kind in BOUNDS]
+    return cases + [tiny(kind, t=t, group="scaling")
                     for kind, t in itertools.product(["forward", "grad"], [10, 100])]
 
 

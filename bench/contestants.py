@@ -54,7 +54,7 @@ class Contestant:
                     stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
                 )
             except OSError as error:
-                return {"error": f"cannot be started: {error}"}
+                return {"error": f"it cannot be started: {error.strerror}"}
         # Threads of another contestant that wait for work, spinning, must not disturb this one.
         self.process.send_signal(signal.SIGCONT)
         try:
@@ -70,7 +70,10 @@ class Contestant:
             self.close()
             return {"error": f"the process ended with status {status}"}
         self.process.send_signal(signal.SIGSTOP)
-        return json.loads(line)
+        answer = json.loads(line)
+        if "error" in answer:
+            answer["error"] = answer["error"].partition("\n")[0]
+        return answer
 
     def prepare(self, case):
         return self.ask({"prepare": case | self.settings})

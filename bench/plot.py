@@ -29,12 +29,13 @@ BY_KIND = {
 
 def draw(results, path):
     figure, panels = plt.subplots(2, 3, figsize=(12, 7), layout="constrained")
-    figure.suptitle("onetrace and its peers; above the line, onetrace is faster")
+    figure.suptitle("onetrace and its peers: above the line, onetrace is faster", x=0.02, ha="left")
     for axes, (kind, title) in zip(panels[0], BY_KIND.items()):
         by_size(axes, results, kind)
         axes.set_title(f"GRU: {title}")
     panels[0][0].set_ylabel("time of JAX + Flax / time of onetrace")
-    panels[0][0].legend(title="batch", ncols=2)
+    handles = panels[0][0].get_legend_handles_labels()
+    figure.legend(*handles, title="batch", ncols=4, loc="outside upper right")
     peers(panels[1][0], results)
     scaling(panels[1][1], results, lambda record, name: record.step(name))
     panels[1][1].set(title="GRU 32 → 64, one sequence: time", ylabel="µs of a step")
@@ -56,8 +57,7 @@ def by_size(axes, results, kind):
                 places.append(place + (index - 1.5) * width)
                 heights.append(ratio)
         bars(axes, places, heights, width, color, str(batch))
-    axes.set_xticks(range(len(cases.SIZES)), [f"{d}, {h}" for d, h in cases.SIZES])
-    axes.set_xlabel("D, H")
+    axes.set_xticks(range(len(cases.SIZES)), [f"D={d}\nH={h}" for d, h in cases.SIZES])
 
 
 def bars(axes, places, heights, width, color, label):
@@ -65,8 +65,13 @@ def bars(axes, places, heights, width, color, label):
     axes.bar(places, [height - 1 for height in heights], width, bottom=1, color=color, label=label)
     axes.set_yscale("log")
     axes.axhline(1, color="black", linewidth=1)
+    plain_numbers(axes, "{x:g}×")
+
+
+def plain_numbers(axes, form):
+    """1, 2, 5, 10 on the logarithmic axis, and no powers of ten."""
     axes.yaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 2, 5)))
-    axes.yaxis.set_major_formatter("{x:g}×")
+    axes.yaxis.set_major_formatter(form)
     axes.yaxis.set_minor_locator(matplotlib.ticker.NullLocator())
 
 
@@ -80,8 +85,9 @@ def peers(axes, results):
         places = [place + (index - 1.5) * width for place, values in found if values]
         heights = [geometric_mean(values) for _, values in found if values]
         bars(axes, places, heights, width, color, str(batch))
-    axes.set_xticks(range(len(others)), [contestants.LABELS[name] for name in others])
-    axes.set(title="forward: geometric mean of all cells and sizes", ylabel="time / time of onetrace")
+    labels = [contestants.LABELS[name].replace(" + ", " +\n") for name in others]
+    axes.set_xticks(range(len(others)), labels)
+    axes.set(title="forward: geometric mean by batch", ylabel="time / time of onetrace")
 
 
 def temporary(record, name):
@@ -99,6 +105,7 @@ def scaling(axes, results, value):
             label = f"{contestants.LABELS[name]}, {kind}"
             axes.plot(*zip(*points) if points else ([], []), style, color=color, label=label)
     axes.set(xscale="log", yscale="log", xlabel="T")
+    plain_numbers(axes, "{x:g}")
 
 
 if __name__ == "__main__":

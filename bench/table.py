@@ -6,6 +6,7 @@ prints what `bench/grid.py` writes beside RESULTS.json.
 """
 
 import json
+import statistics
 import sys
 
 import cases
@@ -25,6 +26,8 @@ FORWARD_TARGETS = ({1: 1.5, 8: 1.5, 32: 1.1, 128: 1.1}, 0.95)
 GRADIENT_TARGETS = ({1: 4.0, 8: 2.5, 32: 1.4, 128: 1.4}, 1.0)
 TARGETS = {"forward": FORWARD_TARGETS, "forward_ys": FORWARD_TARGETS,
            "grad": GRADIENT_TARGETS, "train": GRADIENT_TARGETS}
+# The most milliseconds of trace, passes and lowering of a GRU.
+LOWER_MOST = {"forward": 2.0, "grad": 5.0}
 ONNX_MEAN, RUST_LEAST, BOUND_MOST, BOUND_FROM = 1.2, 5.0, 1.5, 256
 
 TEXT = """\
@@ -54,6 +57,12 @@ A GRU, one sequence. The memory is what XLA's buffer assignment says that a prog
 for what it computes on the way.
 
 {scaling}
+
+## Until a program is there
+
+Medians of all cases, in processes that have made others before.
+
+{compile}
 
 {remarks}{versions}, on {machine}. Every round is in `{data}`.
 """
@@ -107,7 +116,35 @@ def targets(results, labels):
     if found:
         what = f"forward over the products alone, H ≥ {BOUND_FROM}: largest of {len(found)}"
         row(what, f"≤ {number(BOUND_MOST)}×", times(max(found)), max(found) <= BOUND_MOST)
+    for kind, most in LOWER_MOST.items():
+        found = costs(records(results, kind=kind, cell="gru", layers=1), OURS, "lower_s")
+        if found:
+            what = f"{kind}: trace, passes and lowering, median of {len(found)}"
+            middle = statistics.median(found)
+            row(what, f"≤ {number(most)} ms", f"{number(middle)} ms", middle <= most)
     return table(["what", "must be", "measured", "reached"], rows, 1)
+
+
+def costs(records, name, cost):
+    """Milliseconds of each record in which the contestant has them."""
+    found = (record.peers.get(name, {}).get(cost) for record in records)
+    return [1e3 * seconds for seconds in found if seconds is not None]
+
+
+def compile_table(results, labels):
+    """How long it takes until a program is there, by the kind of program."""
+    names = contestants.WITH_LONG_LOOPS
+    heads = ["kind"]
+    for name in names:
+        heads += [f"{labels[name]}, trace and lower", f"{labels[name]}, XLA"]
+    rows = []
+    for kind in HEADINGS:
+        of_kind = records(results, kind=kind)
+        cells = [costs(of_kind, name, cost) for name in names for cost in ("lower_s", "compile_s")]
+        if any(cells):
+            rows.append([kind, *(f"{number(statistics.median(cell))} ms" if cell else ""
+                                 for cell in cells)])
+    return table(heads, rows, 1)
 
 
 def distances(results):
@@ -222,7 +259,8 @@ def markdown(results, data):
     return TEXT.format(
         command=results["command"], targets=targets(results, labels), kinds=kinds,
         bounds=bounds_table(results), bound_most=BOUND_MOST, bound_from=BOUND_FROM,
-        scaling=scaling_table(results, labels), remarks=remarks(results, labels),
+        scaling=scaling_table(results, labels), compile=compile_table(results, labels),
+        remarks=remarks(results, labels),
         versions=", ".join(f"{name} {version}" for name, version in results["versions"].items()),
         machine=machine_text(results["machine"]), data=data,
     )

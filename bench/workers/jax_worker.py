@@ -112,10 +112,13 @@ def bound_loop(case, model, x):
 def compiled(function, arguments, **options):
     """The compiled function, and what to answer about it."""
     start = time.perf_counter()
-    program = jax.jit(function, **options).lower(*arguments).compile()
-    seconds = time.perf_counter() - start
+    lowered = jax.jit(function, **options).lower(*arguments)
+    lower_s = time.perf_counter() - start
+    program = lowered.compile()
+    compile_s = time.perf_counter() - start - lower_s
     memory = program.memory_analysis()
-    return program, {"compile_s": seconds, "temp_bytes": memory and memory.temp_size_in_bytes}
+    temp_bytes = memory and memory.temp_size_in_bytes
+    return program, {"lower_s": lower_s, "compile_s": compile_s, "temp_bytes": temp_bytes}
 
 
 def pure(case, function, *arguments):

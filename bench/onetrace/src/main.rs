@@ -3,7 +3,7 @@
 //!
 //! | request | answer |
 //! |---|---|
-//! | `{"prepare": case}` | `{"compile_s": .., "temp_bytes": ..}`, when the results are in `case.outputs` |
+//! | `{"prepare": case}` | `{"lower_s": .., "compile_s": .., "temp_bytes": ..}`, when the results are in `case.outputs` |
 //! | `{"run": n}` | `{"seconds": [..]}`, the time of each of `n` calls |
 //!
 //! What goes wrong is answered by `{"error": ..}`.
@@ -34,7 +34,7 @@ fn answer(line: &str, prepared: &mut Option<Prepared>) -> Result<Value> {
             // Its memory is free before the next program takes some.
             *prepared = None;
             let made = programs::prepare(&case)?;
-            let answer = json!({ "compile_s": made.compile_s, "temp_bytes": made.temp_bytes });
+            let answer = serde_json::to_value(made.costs)?;
             *prepared = Some(made);
             Ok(answer)
         }

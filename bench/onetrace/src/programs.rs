@@ -5,17 +5,26 @@ use std::time::Instant;
 use half::bf16;
 use onetrace::optim::{Adam, adam};
 use onetrace::prelude::*;
-use onetrace::{Jit, Result};
+use onetrace::{Compiled, Jit, Result};
+use serde::Serialize;
 
 use crate::case::{Case, Cell, Data, Kind};
 
 /// A compiled program with its arguments on the device.
 pub struct Prepared {
-    /// Seconds from the closure to the compiled program.
-    pub compile_s: f64,
-    /// Bytes for what is computed on the way, by XLA's buffer assignment.
-    pub temp_bytes: Option<u64>,
+    pub costs: Costs,
     call: Box<dyn FnMut() -> Result<f64>>,
+}
+
+/// What it took to make a program, and what it takes.
+#[derive(Clone, Copy, Serialize)]
+pub struct Costs {
+    /// Seconds from the closure to HLO.
+    lower_s: f64,
+    /// Seconds of XLA.
+    compile_s: f64,
+    /// Bytes for what is computed on the way, by XLA's buffer assignment.
+    temp_bytes: Option<u64>,
 }
 
 impl Prepared {
@@ -109,7 +118,6 @@ fn train<C: RnnCell + Tree + Clone + 'static>(
     layers: Vec<C>,
     x: Tensor,
 ) -> Result<Prepared> {
-    let start = Instant::now();
     let batch = case.batch_axes();
     let optimizer = adam(case.learning_rate);
     let state = optimizer.init(&layers);
@@ -121,10 +129,7 @@ fn train<C: RnnCell + Tree + Clone + 'static>(
         (loss, layers, state)
     });
     let mut arguments = (layers, state, x);
-    let compiled = run.donate(&[0, 1]).lower(&arguments)?.compile()?;
-    let compile_s = start.elapsed().as_secs_f64();
-    let temp_bytes = compiled.memory().map(|memory| memory.temp_bytes);
-
+    let (compiled, costs) = compile(&run.donate(&[0, 1]), &arguments)?;
     let mut step = move || -> Result<_> {
         let (loss, layers, state) = compiled.call(&arguments)?;
         (arguments.0, arguments.1) = (layers, state);
@@ -137,7 +142,7 @@ fn train<C: RnnCell + Tree + Clone + 'static>(
         wait(&step()?.0)?;
         Ok(start.elapsed().as_secs_f64())
     });
-    Ok(Prepared { compile_s, temp_bytes, call })
+    Ok(Prepared { costs, call })
 }
 
 /// What the loop cannot be faster than: its products alone.
@@ -176,17 +181,27 @@ fn pure<A: Tree + 'static, R: Tree + 'static, F: Fn(A) -> R>(
     arguments: A,
     part: impl Fn(&R) -> Tensor + 'static,
 ) -> Result<Prepared> {
-    let start = Instant::now();
-    let compiled = run.lower(&arguments)?.compile()?;
-    let compile_s = start.elapsed().as_secs_f64();
-    let temp_bytes = compiled.memory().map(|memory| memory.temp_bytes);
+    let (compiled, costs) = compile(&run, &arguments)?;
     write(case, &compiled.call(&arguments)?)?;
     let call = Box::new(move || {
         let start = Instant::now();
         wait(&part(&compiled.call(&arguments)?))?;
         Ok(start.elapsed().as_secs_f64())
     });
-    Ok(Prepared { compile_s, temp_bytes, call })
+    Ok(Prepared { costs, call })
+}
+
+fn compile<A: Tree, R: Tree, F: Fn(A) -> R>(
+    run: &Jit<A, R, F>,
+    arguments: &A,
+) -> Result<(Compiled<A, R>, Costs)> {
+    let start = Instant::now();
+    let lowered = run.lower(arguments)?;
+    let lower_s = start.elapsed().as_secs_f64();
+    let compiled = lowered.compile()?;
+    let compile_s = start.elapsed().as_secs_f64() - lower_s;
+    let temp_bytes = compiled.memory().map(|memory| memory.temp_bytes);
+    Ok((compiled, Costs { lower_s, compile_s, temp_bytes }))
 }
 
 /// Returns when the tensor is computed.

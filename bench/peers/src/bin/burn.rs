@@ -82,8 +82,8 @@ fn tensor<const D: usize>(array: Array) -> Tensor<D> {
 
 fn array<const D: usize>(tensor: Tensor<D>) -> Result<Array> {
     let data = tensor.into_data();
-    let shape = data.shape.to_vec();
-    let values = data.to_vec().map_err(|error| anyhow::anyhow!("{error:?}"))?;
+    let shape = data.shape().to_vec();
+    let values = data.try_to_vec().map_err(|error| anyhow::anyhow!("{error:?}"))?;
     Ok(Array { shape, values })
 }
 

@@ -18,11 +18,9 @@ fn main() -> Result<()> {
         "lstm" => {
             let config = LSTMConfig { b_ih_init: None, ..LSTMConfig::default() };
             let new = |d, h, weights: VarBuilder| Ok(LSTM::new(d, h, config, weights)?);
-            let parts = |state| {
-                let candle_nn::rnn::LSTMState { h, c } = state;
-                vec![c, h]
-            };
-            prepared(case, layers(case, data, "bias_hh_l0", new)?, data, parts)
+            prepared(case, layers(case, data, "bias_hh_l0", new)?, data, |state| {
+                vec![&state.c, &state.h]
+            })
         }
         _ => bail!(Unsupported("candle has no such cell")),
     })
@@ -35,12 +33,18 @@ fn layers<R>(
     bias: &str,
     new: impl Fn(usize, usize, VarBuilder) -> Result<R>,
 ) -> Result<Vec<R>> {
+    let biased = if bias == "bias_ih_l0" { "dense_i.bias" } else { "dense_h.bias" };
     let layer = |layer| {
-        let biased = if bias == "bias_ih_l0" { "dense_i.bias" } else { "dense_h.bias" };
         // Its kernels are [gates * hidden, in], with the gates in the same order.
         let weights = HashMap::from([
-            ("weight_ih_l0".to_owned(), tensor(&parameter(data, layer, "dense_i.kernel")?.swapped())?),
-            ("weight_hh_l0".to_owned(), tensor(&parameter(data, layer, "dense_h.kernel")?.swapped())?),
+            (
+                "weight_ih_l0".to_owned(),
+                tensor(&parameter(data, layer, "dense_i.kernel")?.swapped())?,
+            ),
+            (
+                "weight_hh_l0".to_owned(),
+                tensor(&parameter(data, layer, "dense_h.kernel")?.swapped())?,
+            ),
             (bias.to_owned(), tensor(parameter(data, layer, biased)?)?),
         ]);
         let weights = VarBuilder::from_tensors(weights, DType::F32, &Device::Cpu);
@@ -59,7 +63,11 @@ fn array(tensor: &Tensor) -> Result<Array> {
 }
 
 /// The last state of each layer, and the outputs of all steps where they are wanted.
-fn forward<R: RNN>(layers: &[R], x: &Tensor, wants_ys: bool) -> Result<(Vec<R::State>, Option<Tensor>)> {
+fn forward<R: RNN>(
+    layers: &[R],
+    x: &Tensor,
+    wants_ys: bool,
+) -> Result<(Vec<R::State>, Option<Tensor>)> {
     let mut lasts = Vec::new();
     let mut ys = x.clone();
     for (index, layer) in layers.iter().enumerate() {
@@ -69,7 +77,9 @@ fn forward<R: RNN>(layers: &[R], x: &Tensor, wants_ys: bool) -> Result<(Vec<R::S
             lasts.extend(states.last().cloned());
             return Ok((lasts, None));
         }
-        ys = layer.states_to_tensor(&states)?;
+        // A GRU gives the steps one after the other in one axis.
+        let (batch, steps, _) = ys.dims3()?;
+        ys = layer.states_to_tensor(&states)?.reshape((batch, steps, ()))?;
         lasts.extend(states.last().cloned());
     }
     Ok((lasts, Some(ys)))
