@@ -84,7 +84,8 @@ class Grid:
                 agreeing.append(contestant)
             else:
                 answer["error"] = f"its results differ by {distance:.1e}"
-        self.time(agreeing, peers)
+        if self.options.rounds != 0:
+            self.time(agreeing, peers)
         return {"case": dataclasses.asdict(case), "peers": peers}
 
     def time(self, agreeing, peers):
@@ -151,6 +152,8 @@ def line(record):
             words.append(f"{name} {number(record.step(name))} µs")
             if ratio and name != OURS:
                 words[-1] += f" ({ratio:.2f}x)"
+        elif "difference" in answer:
+            words.append(f"{name} differs by {answer['difference']:.1e}")
         if "error" in answer:
             words.append(f"{name} FAILED: {answer['error']}")
     return "  ".join(words)
@@ -180,7 +183,8 @@ def arguments():
     parser.add_argument("--group", **several, help="grid,scaling")
     parser.add_argument("--all", action="store_true", help="select from the full product")
     parser.add_argument("--quick", action="store_true", help="one round of everything, tiny")
-    parser.add_argument("--rounds", type=int, help="rounds of each case")
+    parser.add_argument("--rounds", type=int, metavar="N",
+                        help="rounds of each case; 0: the results are compared, and nothing is timed")
     parser.add_argument("--seconds-per-case", type=float, default=2.0, metavar="S",
                         help="seconds that all rounds of a case take, as far as there are 7")
     parser.add_argument("--output", type=pathlib.Path, help="the .json file to write")
@@ -195,7 +199,8 @@ def arguments():
     options.names = [name for name in known if name in (options.peers or known)]
     options.round_seconds = ROUND_SECONDS
     if options.quick:
-        options.rounds, options.round_seconds = options.rounds or 1, 0.0
+        options.round_seconds = 0.0
+        options.rounds = 1 if options.rounds is None else options.rounds
     return options
 
 

@@ -64,7 +64,7 @@ enum Command {
     Bench(BenchArgs),
     /// Set up, then exchange programs with JAX: each side runs what the other one wrote.
     ///
-    /// JAX and Flax go into a private Python environment in the cache, as for `bench`.
+    /// JAX and Flax go into a private Python environment in the cache.
     Interop {
         /// The Python that JAX is installed for, 3.11 or later
         #[arg(long, value_name = "COMMAND", default_value = runs::PYTHON)]
