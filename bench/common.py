@@ -9,7 +9,7 @@ import tomllib
 from importlib import metadata
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-PACKAGES = ["jax", "jaxlib", "flax", "optax", "onnxruntime", "numpy"]
+JAX_PACKAGES = ["jax", "jaxlib", "flax", "optax", "numpy"]
 CRATES = {"candle": "candle-nn", "burn": "burn"}
 
 
@@ -32,16 +32,16 @@ def machine_text(machine):
     return f"{machine['system']}, {machine['cores']} cores ({', '.join(machine['flags'])})"
 
 
-def versions():
+def versions(packages, crates):
     """The versions of onetrace and of what it is compared with, as far as it is installed."""
     workspace = tomllib.loads((ROOT / "Cargo.toml").read_text())["workspace"]
     found = {"onetrace": workspace["package"]["version"]}
-    for package in PACKAGES:
+    for package in packages:
         with contextlib.suppress(metadata.PackageNotFoundError):
             found[package] = metadata.version(package)
     locked = tomllib.loads((ROOT / "bench/peers/Cargo.lock").read_text())["package"]
     locked = {package["name"]: package["version"] for package in locked}
-    found |= {name: locked[crate] for name, crate in CRATES.items()}
+    found |= {name: locked[crate] for name, crate in crates.items()}
     return found | {"Python": platform.python_version()}
 
 

@@ -26,7 +26,7 @@ import jax
 import numpy as np
 from flax import nnx
 
-from common import machine, machine_text, number, versions
+from common import JAX_PACKAGES, machine, machine_text, number, versions
 
 COLD_ROUNDS = 10
 SEED = 42
@@ -195,7 +195,8 @@ def main():
         rows += [bench.lower(*SIZE[:2], t, rounds) for t, rounds in LENGTHS]
 
     command = "cargo xtask bench" + (" --quick" if arguments.quick else "")
-    results = {"command": command, "versions": versions(), "machine": machine(), "rows": rows}
+    results = {"command": command, "versions": versions(JAX_PACKAGES, {}), "machine": machine(),
+               "rows": rows}
     text = markdown(results, arguments.output.name)
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     arguments.output.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")

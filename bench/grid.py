@@ -24,7 +24,7 @@ from safetensors.numpy import load_file
 
 import cases
 import contestants
-from common import ROOT, machine, number, versions
+from common import CRATES, JAX_PACKAGES, ROOT, machine, number, versions
 from results import JAX, OURS, Record
 
 ROUND_SECONDS = 0.07
@@ -33,7 +33,7 @@ ROUNDS = 7
 ROUNDS_OF_SLOW = 3
 # By dtype: the largest difference of a leaf of the results from that of the reference, as a part of
 # the reference, both by their Euclidean norm.
-TOLERANCE = {"f32": 2e-4, "bf16": 5e-2}
+TOLERANCE = {"f32": 2e-5, "bf16": 5e-2}
 # What can be selected, as it is written on the command line.
 FILTERS = {
     "batch": lambda case: str(case.batch),
@@ -223,7 +223,7 @@ def main():
     left = selected(options)
     results = {
         "command": command(options),
-        "versions": versions(),
+        "versions": versions([*JAX_PACKAGES, "onnxruntime"], CRATES),
         "machine": machine(),
         "cases": [],
     }

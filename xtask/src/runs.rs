@@ -82,8 +82,7 @@ fn reference(python: &str) -> Result<PathBuf> {
 pub fn bench(args: &BenchArgs) -> Result<()> {
     let root = places::root();
     let requirements = root.join("bench/requirements.txt");
-    let interpreter =
-        Python::find(&args.python)?.environment(&requirements, &places::cache()?)?;
+    let interpreter = Python::find(&args.python)?.environment(&requirements, &places::cache()?)?;
     setup::run(&SetupArgs::default())?;
     let target = target()?;
     run(&mut cargo("build --release --package onetrace-cli --package onetrace-bench"))?;

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use onetrace::prelude::*;
 use onetrace::Result;
+use onetrace::prelude::*;
 use serde::Deserialize;
 
 /// What is timed.
@@ -74,10 +74,7 @@ impl Case {
     }
 
     /// Reads the numbers for cells of the type that `new` makes.
-    pub fn read<C: Tree>(
-        &self,
-        new: impl Fn(&mut nn::Rngs, usize, usize) -> C,
-    ) -> Result<Data<C>> {
+    pub fn read<C: Tree>(&self, new: impl Fn(&mut nn::Rngs, usize, usize) -> C) -> Result<Data<C>> {
         let rngs = &mut nn::Rngs::new(0);
         let features = |layer| if layer == 0 { self.d } else { self.h };
         let x_shape = [&[self.t], &self.batch_axes()[..], &[self.d]].concat();

@@ -172,7 +172,6 @@ fn bound(case: &Case, data: Data<nn::GruCell>) -> Result<Prepared> {
     pure(case, run, start, |forward| forward.carry[0].clone())
 }
 
-
 /// Compiles a program that leaves its arguments as they are, and writes what it gives.
 /// `part` is a small part of the results, which are all there when one of them is.
 fn pure<A: Tree + 'static, R: Tree + 'static, F: Fn(A) -> R>(

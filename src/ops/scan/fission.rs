@@ -155,7 +155,9 @@ impl ScanOp {
                 let mut tried = after.stacked.clone();
                 let planned = after.plan(summand, &mut tried);
                 let is_free = tried.len() == after.stacked.len();
-                if !worth.contains(&i) && planned.is_some_and(|has| has == of_products && (has || is_free)) {
+                if !worth.contains(&i)
+                    && planned.is_some_and(|has| has == of_products && (has || is_free))
+                {
                     after.stacked = tried;
                     saved = saved.saturating_add(bytes(func.aval(summand)));
                     worth.push(i);
@@ -200,16 +202,16 @@ impl ScanOp {
         let body = builder.finish(func.name(), new_params, env.get_all(&results));
         let op = ScanOp { carry: stays.len(), body, ..*self };
         let taken = inputs.iter().enumerate();
-        let taken = taken.filter(|(i, _)| {
-            !i.checked_sub(self.constants).is_some_and(|i| worth.contains(&i))
-        });
+        let taken = taken
+            .filter(|(i, _)| !i.checked_sub(self.constants).is_some_and(|i| worth.contains(&i)));
         let taken: Vec<Value> = taken.map(|(_, &value)| value).collect();
         let made = at.record(op, taken);
 
         // All values of each that was stacked.
         let (carries, ys) = made.split_at(stays.len());
         let (own_ys, extra) = ys.split_at(func.results().len() - self.carry);
-        let mut all: BTreeMap<Value, Value> = new_ys.into_iter().zip(extra.iter().copied()).collect();
+        let mut all: BTreeMap<Value, Value> =
+            new_ys.into_iter().zip(extra.iter().copied()).collect();
         for &value in &after.stacked {
             match after.place(value) {
                 Some(Place::Input(i)) => _ = all.insert(value, inputs[i]),
