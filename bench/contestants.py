@@ -1,5 +1,6 @@
 """The processes that the benchmark compares, and how it talks with them."""
 
+import ctypes
 import json
 import pathlib
 import select
@@ -11,6 +12,8 @@ WORKERS = pathlib.Path(__file__).resolve().parent / "workers"
 
 # Seconds until an answer must be there.
 PATIENCE = 600
+# Of Linux's `prctl`: the signal a process gets when its parent ends.
+PR_SET_PDEATHSIG = 1
 
 
 LABELS = {
@@ -38,6 +41,11 @@ def commands(target):
     }
 
 
+def end_with_parent():
+    """A process that is stopped would not notice that nobody asks any more."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 class Contestant:
     """A process that is started when it is first asked, and stopped when it is not its turn."""
 
@@ -52,6 +60,7 @@ class Contestant:
                 self.process = subprocess.Popen(
                     [str(word) for word in self.command],
                     stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                    preexec_fn=end_with_parent,
                 )
             except OSError as error:
                 return {"error": f"it cannot be started: {error.strerror}"}

@@ -197,6 +197,8 @@ def arguments():
     if unknown:
         parser.error(f"--peers: {', '.join(unknown)}: not one of {', '.join(known)}")
     options.names = [name for name in known if name in (options.peers or known)]
+    if options.resume and not options.output:
+        parser.error("--resume: there are no results to keep without --output")
     options.round_seconds = ROUND_SECONDS
     if options.quick:
         options.round_seconds = 0.0
@@ -207,7 +209,7 @@ def arguments():
 def command(options):
     """What selects the same cases on any machine."""
     words = ["bench/grid.py"]
-    for name in ("all", "quick"):
+    for name in ("all", "quick", "resume"):
         words += [f"--{name}"] * getattr(options, name)
     for name in ("peers", *FILTERS):
         words += [f"--{name} {','.join(values)}" for values in [getattr(options, name)] if values]
@@ -216,6 +218,12 @@ def command(options):
 
 def key(record):
     return tuple(record["case"].values())
+
+
+def is_whole(record, names):
+    """Whether a case of earlier results has these contestants, and none of its failed."""
+    peers = record["peers"]
+    return set(names) <= peers.keys() and not any("error" in answer for answer in peers.values())
 
 
 def main():
@@ -237,7 +245,7 @@ def main():
         try:
             for case in left:
                 record = done.get(tuple(dataclasses.asdict(case).values()))
-                if record is None or not set(options.names) <= record["peers"].keys():
+                if record is None or not is_whole(record, options.names):
                     record = grid.measure(case)
                     print(line(record), flush=True)
                 failures += sum("error" in answer for answer in record["peers"].values())

@@ -39,7 +39,7 @@ def draw(results, path):
     peers(panels[1][0], results)
     scaling(panels[1][1], results, lambda record, name: record.step(name))
     panels[1][1].set(title="GRU 32 → 64, one sequence: time", ylabel="µs of a step")
-    panels[1][1].legend()
+    panels[1][1].legend(*panels[1][1].get_legend_handles_labels())
     scaling(panels[1][2], results, temporary)
     panels[1][2].set(title="GRU 32 → 64, one sequence: memory", ylabel="temporary memory, MiB")
     figure.savefig(path, metadata={"Date": None})
@@ -63,13 +63,13 @@ def by_size(axes, results, kind):
 def bars(axes, places, heights, width, color, label):
     """Bars from the line of equal times, on a logarithmic scale."""
     axes.bar(places, [height - 1 for height in heights], width, bottom=1, color=color, label=label)
-    axes.set_yscale("log")
     axes.axhline(1, color="black", linewidth=1)
     plain_numbers(axes, "{x:g}×")
 
 
 def plain_numbers(axes, form):
     """1, 2, 5, 10 on the logarithmic axis, and no powers of ten."""
+    axes.set_yscale("log")
     axes.yaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter(form)
     axes.yaxis.set_minor_locator(matplotlib.ticker.NullLocator())
@@ -97,15 +97,20 @@ def temporary(record, name):
 
 def scaling(axes, results, value):
     """A line for each contestant and kind, over the number of steps."""
+    axes.set(xscale="log", xlabel="T")
     for kind, style in (("forward", "o-"), ("grad", "s--")):
         of_kind = records(results, group="scaling", kind=kind)
         for name, color in zip(contestants.WITH_LONG_LOOPS, COLORS):
             points = [(record.case.t, value(record, name)) for record in of_kind]
             points = [point for point in points if point[1]]
-            label = f"{contestants.LABELS[name]}, {kind}"
-            axes.plot(*zip(*points) if points else ([], []), style, color=color, label=label)
-    axes.set(xscale="log", yscale="log", xlabel="T")
-    plain_numbers(axes, "{x:g}")
+            if points:
+                label = f"{contestants.LABELS[name]}, {kind}"
+                axes.plot(*zip(*points), style, color=color, label=label)
+    if axes.has_data():
+        plain_numbers(axes, "{x:g}")
+    else:
+        # A part of the grid has no such cases.
+        axes.set_axis_off()
 
 
 if __name__ == "__main__":

@@ -46,17 +46,17 @@ def ratios(records, name, to=OURS):
     return [ratio for ratio in found if ratio]
 
 
+def fastest(results, kind, case):
+    """The least seconds that someone took for a kind at the size of a case, or None."""
+    same = records(results, kind=kind, batch=case.batch, d=case.d, h=case.h, t=case.t)
+    times = (record.seconds(name) for record in same for name in record.peers)
+    return min(filter(None, times), default=None)
+
+
 def bound(results, case):
     """The least seconds in which someone computed the products of a case alone, or None.
 
     One product of all inputs with the input kernel, and a loop with nothing but the recurrent one.
     """
-    total = 0.0
-    for kind in cases.BOUNDS:
-        same = records(results, kind=kind, batch=case.batch, d=case.d, h=case.h, t=case.t)
-        times = [record.seconds(name) for record in same for name in record.peers]
-        times = [time for time in times if time]
-        if not times:
-            return None
-        total += min(times)
-    return total
+    times = [fastest(results, kind, case) for kind in cases.BOUNDS]
+    return None if None in times else sum(times)

@@ -12,7 +12,7 @@ import sys
 import cases
 import contestants
 from common import geometric_mean, machine_text, number
-from results import JAX, OURS, bound, ratios, records
+from results import JAX, OURS, bound, fastest, ratios, records
 
 HEADINGS = {
     "forward": "Forward, the final carry",
@@ -33,43 +33,32 @@ ONNX_MEAN, RUST_LEAST, BOUND_MOST, BOUND_FROM = 1.2, 5.0, 1.5, 256
 TEXT = """\
 # Results of the grid
 
-Medians of one run of `{command}`. All contestants computed each
-case from the same inputs and parameters, their results were compared, and then they ran in turns. A
-ratio is the time of the other one over that of onetrace: above 1, onetrace is faster. Times are microseconds of a step, a call divided by T.
-`README.md` beside this file says what is timed and how.
+Medians of one run of `{command}`. All contestants computed each case from the same inputs and
+parameters, their results were compared, and then they ran in turns. A ratio is the time of the other
+one over that of onetrace: above 1×, onetrace is faster. Times are microseconds of a step: a call
+divided by T. [README.md](README.md) says what is timed and how.
 
-## What must be reached
-
-{targets}
-
-{kinds}
-## The products alone
-
+{sections}{versions}, on {machine}. Every round is in `{data}`.
+"""
+BOUNDS = f"""\
 What a forward computation of a GRU cannot be faster than: the product of all inputs with the input
 kernel, and a loop with nothing but the recurrent product, each from whom it took the least time. Must
-be: within {bound_most}× at H ≥ {bound_from}.
+be: within {BOUND_MOST}× at H ≥ {BOUND_FROM}."""
+SCALING = """\
+A GRU, one sequence. The memory is what XLA's buffer assignment says that a program takes for what it
+computes on the way."""
+COMPILE = "Medians of all cases, in processes that have made other programs before."
 
-{bounds}
 
-## From ten steps to a million
-
-A GRU, one sequence. The memory is what XLA's buffer assignment says that a program takes
-for what it computes on the way.
-
-{scaling}
-
-## Until a program is there
-
-Medians of all cases, in processes that have made others before.
-
-{compile}
-
-{remarks}{versions}, on {machine}. Every round is in `{data}`.
-"""
+def section(heading, *parts):
+    """A heading and what is below it, or nothing if the last part, a table, has no rows."""
+    return f"## {heading}\n\n" + "\n\n".join(parts) + "\n\n" if parts[-1] else ""
 
 
 def table(heads, rows, left):
-    """Markdown, of which the first `left` columns are aligned to the left."""
+    """Markdown, of which the first `left` columns are aligned to the left. Empty without rows."""
+    if not rows:
+        return ""
     marks = ["---"] * left + ["---:"] * (len(heads) - left)
     return "\n".join(f"| {' | '.join(line)} |" for line in [heads, marks, *rows])
 
@@ -196,18 +185,19 @@ def means_table(of_kind, labels):
 
 
 def bounds_table(results):
-    heads = ["batch", "D, H", "T", "loop of products", "product of inputs", "forward", "distance"]
+    heads = ["batch", "D, H", "T", "loop of products", "GFLOP/s", "product of inputs", "GFLOP/s",
+             "forward", "distance"]
     rows = []
     for record in records(results, kind="forward", cell="gru", layers=1, dtype="f32"):
-        case, parts = record.case, []
-        if bound(results, case) is None:
+        case, row = record.case, size(record.case)
+        least, ours = bound(results, case), record.seconds(OURS)
+        if least is None:
             continue
-        for kind in cases.BOUNDS:
-            same = records(results, kind=kind, batch=case.batch, d=case.d, h=case.h, t=case.t)[0]
-            parts.append(min(filter(None, map(same.step, same.peers))))
-        ours = record.step(OURS)
-        distance = ours and ours / sum(parts)
-        rows.append([*size(case), *map(number, parts), shown(ours), times(distance)])
+        for kind, features in zip(cases.BOUNDS, (case.h, case.d)):
+            step = 1e6 * fastest(results, kind, case) / case.t
+            flops = 2 * case.batch * features * cases.GATES["gru"] * case.h
+            row += [number(step), number(1e-3 * flops / step)]
+        rows.append([*row, shown(record.step(OURS)), times(ours and ours / least)])
     return table(heads, rows, 0)
 
 
@@ -245,22 +235,21 @@ def remarks(results, labels):
     reasons = {(name, answer["unsupported"]) for record in results["cases"]
                for name, answer in record["peers"].items() if "unsupported" in answer}
     lines += [f"- {labels[name]}, where it has no time: {reason}" for name, reason in sorted(reasons)]
-    return "## Remarks\n\n" + "\n".join(lines) + "\n\n" if lines else ""
+    return "\n".join(lines)
 
 
 def markdown(results, data):
     labels = contestants.LABELS
-    kinds = ""
+    sections = section("What must be reached", targets(results, labels))
     for kind, heading in HEADINGS.items():
         of_kind = records(results, kind=kind)
-        if of_kind:
-            tables = [kind_table(of_kind, labels), means_table(of_kind, labels)]
-            kinds += f"## {heading}\n\n" + "\n\n".join(tables) + "\n\n"
+        sections += section(heading, kind_table(of_kind, labels), means_table(of_kind, labels))
+    sections += section("The products alone", BOUNDS, bounds_table(results))
+    sections += section("From ten steps to a million", SCALING, scaling_table(results, labels))
+    sections += section("Until a program is there", COMPILE, compile_table(results, labels))
+    sections += section("Remarks", remarks(results, labels))
     return TEXT.format(
-        command=results["command"], targets=targets(results, labels), kinds=kinds,
-        bounds=bounds_table(results), bound_most=BOUND_MOST, bound_from=BOUND_FROM,
-        scaling=scaling_table(results, labels), compile=compile_table(results, labels),
-        remarks=remarks(results, labels),
+        command=results["command"], sections=sections,
         versions=", ".join(f"{name} {version}" for name, version in results["versions"].items()),
         machine=machine_text(results["machine"]), data=data,
     )
