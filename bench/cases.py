@@ -62,14 +62,15 @@ def full():
 
 def default():
     """All sizes of the GRU, and a part of everything else."""
+    kinds = ["forward", "grad", "train"]
     cases = [at(kind, "gru", batch, size)
-             for kind, batch, size in itertools.product(["forward", "grad", "train"], BATCHES, SIZES)]
+             for kind, batch, size in itertools.product(kinds, BATCHES, SIZES)]
     some = list(itertools.product([1, 32], [SIZES[0], SIZES[2]]))
     cases += [at("forward_ys", "gru", batch, size)
               for batch, size in itertools.product(BATCHES, SIZES[::2])]
     cases += [at(kind, cell, *where)
               for kind, cell, where in itertools.product(KINDS, ["lstm", "simple"], some)]
-    for kind, where in itertools.product(["forward", "grad", "train"], some):
+    for kind, where in itertools.product(kinds, some):
         cases.append(at(kind, "gru", *where, layers=2))
         cases.append(at(kind, "gru", *where, dtype="bf16"))
     return cases + bounds() + scaling()

@@ -6,6 +6,7 @@ prints what `bench/grid.py` writes beside RESULTS.json.
 """
 
 import json
+import pathlib
 import statistics
 import sys
 
@@ -234,7 +235,8 @@ def remarks(results, labels):
                              f"{answer['error']}")
     reasons = {(name, answer["unsupported"]) for record in results["cases"]
                for name, answer in record["peers"].items() if "unsupported" in answer}
-    lines += [f"- {labels[name]}, where it has no time: {reason}" for name, reason in sorted(reasons)]
+    lines += [f"- {labels[name]}, where it has no time: {reason}"
+              for name, reason in sorted(reasons)]
     return "\n".join(lines)
 
 
@@ -257,4 +259,4 @@ def markdown(results, data):
 
 if __name__ == "__main__":
     with open(sys.argv[1]) as file:
-        print(markdown(json.load(file), sys.argv[1]), end="")
+        print(markdown(json.load(file), pathlib.Path(sys.argv[1]).name), end="")
