@@ -2,59 +2,45 @@
 
 use anyhow::{Result, bail};
 use burn::module::Param;
-use burn::nn::{GateController, Gru, GruConfig, Lstm, LstmConfig, Rnn, RnnConfig};
+use burn::nn::{GateController, GruConfig, LstmConfig, RnnConfig};
 use burn::tensor::{Device, Tensor, TensorData};
 use peers::{Array, Arrays, Case, Prepared, Unsupported, inputs, outputs, parameter, unbatched};
 
-enum Layer {
-    Gru(Gru),
-    Lstm(Lstm),
-    Simple(Rnn),
-}
+/// Gives the outputs of all steps, and the part of the last state that Flax's carry has before the
+/// output.
+type Layer = Box<dyn Fn(Tensor<3>) -> (Tensor<3>, Option<Tensor<2>>)>;
 
-impl Layer {
-    fn new(case: &Case, data: &Arrays, layer: usize) -> Result<Layer> {
-        let (d, h, device) = (case.features(layer), case.h, Device::flex());
-        let set = |gate: &mut GateController, index, count| set(gate, data, layer, index, count);
-        Ok(match case.cell.as_str() {
-            "gru" => {
-                let mut gru = GruConfig::new(d, h, true).init(&device);
-                set(&mut gru.reset_gate, 0, 3)?;
-                set(&mut gru.update_gate, 1, 3)?;
-                set(&mut gru.new_gate, 2, 3)?;
-                Layer::Gru(gru)
+fn layer(case: &Case, data: &Arrays, layer: usize) -> Result<Layer> {
+    let (d, h, device) = (case.features(layer), case.h, Device::flex());
+    let set = |gate: &mut GateController, index, count| set(gate, data, layer, index, count);
+    Ok(match case.cell.as_str() {
+        "gru" => {
+            let mut gru = GruConfig::new(d, h, true).init(&device);
+            set(&mut gru.reset_gate, 0, 3)?;
+            set(&mut gru.update_gate, 1, 3)?;
+            set(&mut gru.new_gate, 2, 3)?;
+            Box::new(move |x| (gru.forward(x, None), None))
+        }
+        "lstm" => {
+            let mut lstm = LstmConfig::new(d, h, true).init(&device);
+            set(&mut lstm.input_gate, 0, 4)?;
+            if let Some(gate) = &mut lstm.forget_gate {
+                set(gate, 1, 4)?;
             }
-            "lstm" => {
-                let mut lstm = LstmConfig::new(d, h, true).init(&device);
-                set(&mut lstm.input_gate, 0, 4)?;
-                if let Some(gate) = &mut lstm.forget_gate {
-                    set(gate, 1, 4)?;
-                }
-                set(&mut lstm.cell_gate, 2, 4)?;
-                set(&mut lstm.output_gate, 3, 4)?;
-                Layer::Lstm(lstm)
-            }
-            "simple" => {
-                let mut rnn = RnnConfig::new(d, h, true).init(&device);
-                set(&mut rnn.gate, 0, 1)?;
-                Layer::Simple(rnn)
-            }
-            _ => bail!(Unsupported("burn has no such cell")),
-        })
-    }
-
-    /// The outputs of all steps, and the parts of the last state that Flax's carry has before the
-    /// output.
-    fn forward(&self, x: Tensor<3>) -> (Tensor<3>, Option<Tensor<2>>) {
-        match self {
-            Layer::Gru(gru) => (gru.forward(x, None), None),
-            Layer::Lstm(lstm) => {
+            set(&mut lstm.cell_gate, 2, 4)?;
+            set(&mut lstm.output_gate, 3, 4)?;
+            Box::new(move |x| {
                 let (ys, state) = lstm.forward(x, None);
                 (ys, Some(state.cell))
-            }
-            Layer::Simple(rnn) => (rnn.forward(x, None).0, None),
+            })
         }
-    }
+        "simple" => {
+            let mut rnn = RnnConfig::new(d, h, true).init(&device);
+            set(&mut rnn.gate, 0, 1)?;
+            Box::new(move |x| (rnn.forward(x, None).0, None))
+        }
+        _ => bail!(Unsupported("burn has no such cell")),
+    })
 }
 
 /// Gives a gate its part of the kernels, and its bias where the cell has one.
@@ -93,7 +79,7 @@ fn forward(layers: &[Layer], x: &Tensor<3>) -> (Vec<Vec<Tensor<2>>>, Tensor<3>) 
     let mut ys = x.clone();
     for layer in layers {
         let cell;
-        (ys, cell) = layer.forward(ys);
+        (ys, cell) = layer(ys);
         let steps = ys.dims()[1];
         let h = ys.clone().narrow(1, steps - 1, 1).squeeze_dim(1);
         lasts.push(cell.into_iter().chain([h]).collect());
@@ -103,7 +89,7 @@ fn forward(layers: &[Layer], x: &Tensor<3>) -> (Vec<Vec<Tensor<2>>>, Tensor<3>) 
 
 fn prepare(case: &Case, data: &Arrays) -> Result<Prepared> {
     let layers: Vec<Layer> =
-        (0..case.layers).map(|layer| Layer::new(case, data, layer)).collect::<Result<_>>()?;
+        (0..case.layers).map(|index| layer(case, data, index)).collect::<Result<_>>()?;
     let x = tensor(inputs(case, data)?);
     let (states, ys) = forward(&layers, &x);
     let mut results = Arrays::new();
