@@ -15,7 +15,6 @@ PATIENCE = 600
 # Of Linux's `prctl`: the signal a process gets when its parent ends.
 PR_SET_PDEATHSIG = 1
 
-
 LABELS = {
     "onetrace": "onetrace",
     "jax": "JAX + Flax",
