@@ -249,7 +249,7 @@ impl<A: Tree, R: Tree> Traced<A, R> {
         let captured = self.captures.len();
         let donated: Vec<usize> = self.donated.iter().map(|i| i + captured).collect();
         let aliases = aliases(&self.func, &donated);
-        let simplified = self.func.simplified();
+        let simplified = if std::env::var_os("NOFISSION").is_some() { self.func.simplified() } else { self.func.fissioned() };
         let computation = lower::lower(&simplified, &aliases)?;
         let donated = aliases.iter().map(|a| a.1).collect();
         Ok(Lowered { traced: self, simplified, computation, donated })

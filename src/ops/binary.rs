@@ -8,15 +8,17 @@ use xla::{ElementType, XlaOp};
 use super::broadcast::broadcast_shapes;
 use super::domain::{Domain, Slope, no_slope, result_dtype, told_by_name};
 use super::select::select;
-use super::{Operation, inputs, rules};
+use super::{Operation, inputs, pad, rules};
 use crate::Tensor;
 use crate::aval::{Aval, DType};
 use crate::error::{Error, Result};
 use crate::host::Scalar;
+use crate::ir::Value;
 use crate::lower::{Lowering, dims};
 use crate::trace::{poison, record_one};
 use crate::transform::batch::Batched;
 use crate::transform::jvp::{self, Dual};
+use crate::transform::simplify::Simplifier;
 use crate::transform::transpose::{Input, not_linear};
 use crate::xla_ext;
 
@@ -278,6 +280,13 @@ impl Tensor {
     }
 }
 
+impl Binary {
+    /// The sum.
+    pub fn add() -> Binary {
+        Binary(&table::add)
+    }
+}
+
 impl Operation for Binary {
     fn infer(&self, avals: &[&Aval]) -> Result<Vec<Aval>> {
         let [x, y] = inputs(self, avals)?;
@@ -339,6 +348,17 @@ impl Operation for Binary {
 
     fn batch(&self, size: usize, inputs: &[Batched]) -> Result<Vec<Batched>> {
         rules::elementwise_batch(self, size, inputs)
+    }
+
+    /// A sum of parts of a tensor, each padded with zeros to its place, is the parts joined.
+    fn fission(&self, inputs: &[Value], at: &mut Simplifier) -> Option<Vec<Value>> {
+        let is_sum = std::ptr::eq(self.0, &table::add);
+        is_sum.then(|| pad::joined(inputs, at)).flatten().map(|value| vec![value])
+    }
+
+    /// What has a derivative with factors that must be computed is a function such as `exp`.
+    fn is_cheap(&self) -> bool {
+        !self.0.slopes.iter().any(|slope| matches!(slope, Times(_) | Unknown))
     }
 
     fn is_linear(&self) -> bool {

@@ -139,6 +139,20 @@ impl Dot {
         }
     }
 
+    /// The axis of the result that `axis` of operand `side` (0 is the left one) becomes, for operands
+    /// of these ranks; none if it is contracted or of the batch.
+    pub fn axis_of_result(&self, side: usize, axis: usize, ranks: [usize; 2]) -> Option<usize> {
+        let free = |side: usize| {
+            let [contract, batch] = match side {
+                0 => [&self.lhs_contract, &self.lhs_batch],
+                _ => [&self.rhs_contract, &self.rhs_batch],
+            };
+            (0..ranks[side]).filter(move |axis| !contract.contains(axis) && !batch.contains(axis))
+        };
+        let before = self.lhs_batch.len() + if side == 0 { 0 } else { free(0).count() };
+        free(side).position(|free| free == axis).map(|place| before + place)
+    }
+
     /// How many rows the operand `side` (0 is the left one) has: the elements of the axes that are not
     /// contracted.
     pub fn rows(&self, operand: &Aval, side: usize) -> usize {

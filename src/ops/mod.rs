@@ -78,6 +78,11 @@ pub(crate) trait Operation: Text {
         false
     }
 
+    /// Whether an element of the result costs no more than reading its operands.
+    fn is_cheap(&self) -> bool {
+        self.only_moves()
+    }
+
     /// Whether it is linear in all of its inputs together: of sums it makes the sum.
     fn is_linear(&self) -> bool {
         false

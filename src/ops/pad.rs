@@ -5,14 +5,17 @@ use xla::XlaOp;
 use super::binary::Operand;
 use super::broadcast::Broadcast;
 use super::select::select;
-use super::{Operation, inputs, rules};
+use super::concatenate::Concatenate;
+use super::{Op, Operation, inputs, rules};
 use crate::Tensor;
 use crate::aval::{Aval, DType, Shape};
 use crate::error::{Error, Result};
+use crate::ir::Value;
 use crate::lower::Lowering;
 use crate::trace::record_one;
 use crate::transform::batch::Batched;
 use crate::transform::jvp::Dual;
+use crate::transform::simplify::Simplifier;
 use crate::transform::transpose::Input;
 
 operation! {
@@ -146,6 +149,57 @@ impl Pad {
         rules::apply_one(self, &[inside, outside])
     }
 }
+
+/// The sum of two tensors, each padded with zeros along the same axis so that the elements of one
+/// stand directly behind those of the other: both joined, and padded with what is left.
+pub(super) fn joined(inputs: &[Value], at: &mut Simplifier) -> Option<Value> {
+    let (first, second) = (Band::of(*inputs.first()?, at)?, Band::of(*inputs.get(1)?, at)?);
+    let (first, second) = if first.low <= second.low { (first, second) } else { (second, first) };
+    if first.axis != second.axis || first.low + first.size != second.low {
+        return None;
+    }
+    let axis = first.axis;
+    let parts: Vec<Value> = [first.value, second.value]
+        .into_iter()
+        .flat_map(|value| match at.definition(value).map(|e| (&e.op, e.inputs())) {
+            Some((Op::Concatenate(joined), parts)) if joined.axis == axis => parts.to_vec(),
+            _ => vec![value],
+        })
+        .collect();
+    let value = at.record(Concatenate { axis }, parts)[0];
+    if first.low == 0 && second.high == 0 {
+        return Some(value);
+    }
+    let mut config = vec![(0, 0, 0); at.aval(value).rank()];
+    config[axis] = (first.low, second.high, 0);
+    Some(at.record(Pad { config }, vec![value, first.zero])[0])
+}
+
+/// A tensor with zeros before and behind it along one axis.
+struct Band {
+    value: Value,
+    zero: Value,
+    axis: usize,
+    low: i64,
+    size: i64,
+    high: i64,
+}
+
+impl Band {
+    fn of(value: Value, at: &Simplifier) -> Option<Band> {
+        let equation = at.definition(value)?;
+        let (Op::Pad(pad), &[value, zero]) = (&equation.op, equation.inputs()) else { return None };
+        let mut padded = pad.config.iter().enumerate().filter(|(_, sizes)| **sizes != (0, 0, 0));
+        let (axis, &(low, high, interior)) = padded.next()?;
+        let is_one_axis = padded.next().is_none() && low >= 0 && high >= 0 && interior == 0;
+        if !is_one_axis || !at.is_zero(zero) {
+            return None;
+        }
+        let size = i64::try_from(at.aval(value).shape[axis]).ok()?;
+        Some(Band { value, zero, axis, low, size, high })
+    }
+}
+
 
 /// Padding.
 impl Tensor {

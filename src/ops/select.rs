@@ -66,6 +66,10 @@ impl Operation for Select {
         Ok(vec![None, on_true, on_false])
     }
 
+    fn is_cheap(&self) -> bool {
+        true
+    }
+
     fn batch(&self, size: usize, inputs: &[Batched]) -> Result<Vec<Batched>> {
         rules::elementwise_batch(self, size, inputs)
     }

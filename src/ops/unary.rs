@@ -185,6 +185,11 @@ impl Operation for Unary {
         rules::elementwise_batch(self, size, inputs)
     }
 
+    /// What has a derivative with factors that must be computed is a function such as `exp`.
+    fn is_cheap(&self) -> bool {
+        !matches!(self.0.slope, Slope::Times(_))
+    }
+
     fn is_linear(&self) -> bool {
         matches!(self.0.slope, Slope::One | Slope::Minus)
     }

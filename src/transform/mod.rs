@@ -16,6 +16,7 @@
 //! formulas do, and what they record says that it comes from where the equation came from.
 
 pub(crate) mod batch;
+pub(crate) mod cut;
 pub(crate) mod invariant;
 pub(crate) mod jvp;
 pub(crate) mod prune;

@@ -65,6 +65,8 @@ pub(crate) struct Simplifier {
     builder: FuncBuilder,
     /// The positions of the equations there are, by the hash of what they do.
     found: HashMap<u64, Vec<usize>>,
+    /// The position of the equation that defines a value.
+    defined: HashMap<Value, usize>,
     /// Where the equation that is being replaced comes from.
     source: Source,
     is_fission: bool,
@@ -72,8 +74,13 @@ pub(crate) struct Simplifier {
 
 impl Simplifier {
     pub fn new() -> Simplifier {
-        let (builder, found) = (FuncBuilder::new(), HashMap::new());
-        Simplifier { builder, found, source: Source::default(), is_fission: false }
+        Simplifier {
+            builder: FuncBuilder::new(),
+            found: HashMap::new(),
+            defined: HashMap::new(),
+            source: Source::default(),
+            is_fission: false,
+        }
     }
 
     /// A new parameter.
@@ -84,6 +91,16 @@ impl Simplifier {
     /// The type of a value.
     pub fn aval(&self, value: Value) -> &Aval {
         self.builder.aval(value)
+    }
+
+    /// The equation that defines a value; none if it is a parameter.
+    pub fn definition(&self, value: Value) -> Option<&Equation> {
+        self.defined.get(&value).map(|&i| &self.builder.equations()[i])
+    }
+
+    /// Whether all elements of a value are known to be zero.
+    pub fn is_zero(&self, value: Value) -> bool {
+        is_zero(value, &|value| self.definition(value))
     }
 
     /// The function that was made.
@@ -138,8 +155,9 @@ impl Simplifier {
         outputs: Vec<Aval>,
         source: Source,
     ) -> Vec<Value> {
+        let place = self.builder.equations().len();
         if op.rules().has_effect() {
-            return self.builder.equation(op, inputs, outputs, source);
+            return self.define(place, op, inputs, outputs, source);
         }
         let mut hasher = DefaultHasher::new();
         (&op, &inputs).hash(&mut hasher);
@@ -149,7 +167,33 @@ impl Simplifier {
         if let Some(found) = same.iter().map(|&i| &equations[i]).find(is_same) {
             return found.outputs.clone();
         }
-        same.push(equations.len());
-        self.builder.equation(op, inputs, outputs, source)
+        same.push(place);
+        self.define(place, op, inputs, outputs, source)
+    }
+
+    fn define(
+        &mut self,
+        place: usize,
+        op: Op,
+        inputs: Vec<Value>,
+        outputs: Vec<Aval>,
+        source: Source,
+    ) -> Vec<Value> {
+        let made = self.builder.equation(op, inputs, outputs, source);
+        self.defined.extend(made.iter().map(|&output| (output, place)));
+        made
+    }
+}
+
+/// Whether a value is a constant of zeros, or such a one repeated. `definition` gives the equation
+/// that defines a value.
+pub(crate) fn is_zero<'a>(
+    value: Value,
+    definition: &impl Fn(Value) -> Option<&'a Equation>,
+) -> bool {
+    match definition(value).map(|equation| (&equation.op, equation.inputs())) {
+        Some((Op::Constant(constant), _)) => constant.value.bytes.iter().all(|&byte| byte == 0),
+        Some((Op::Broadcast(_), &[inner])) => is_zero(inner, definition),
+        _ => false,
     }
 }

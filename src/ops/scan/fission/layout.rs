@@ -1,0 +1,113 @@
+//! Products of joined parts are taken apart. With a matrix that is the same at every step it is the sum
+//! of the products of the parts with parts of the matrix, which are cut before the loop; with what
+//! differs it is the products of the parts, joined. Less is joined then (the gates of a cell are not
+//! for each step, nor for all of them), and products are independent of each other.
+
+use super::Depends;
+use crate::ir::{Equation, Param, Value};
+use crate::ops::Op;
+use crate::ops::binary::Binary;
+use crate::ops::concatenate::Concatenate;
+use crate::ops::dot::Dot;
+use crate::ops::scan::ScanOp;
+use crate::ops::slice::Slice;
+use crate::transform::Env;
+use crate::transform::simplify::Simplifier;
+
+impl ScanOp {
+    /// The scan with products of joined parts taken apart.
+    pub(super) fn with_products_of_parts(&self) -> ScanOp {
+        let func = &self.body;
+        let depends = self.depends();
+        let mut at = Simplifier::new();
+        let params: Vec<Param> =
+            func.params().map(|(value, name)| at.param(func.aval(value), name)).collect();
+        let mut env = Env::with_params(func, params.iter().map(|param| param.value));
+        for equation in func.equations() {
+            let inputs = env.get_all(equation.inputs());
+            let outputs = taken_apart(equation, &depends, &inputs, &mut at)
+                .map(|value| vec![value])
+                .unwrap_or_else(|| at.again(func, equation, inputs));
+            env.set_all(equation.outputs(), outputs);
+        }
+        let results = env.get_all(func.results());
+        ScanOp { body: at.finish(func.name(), params, results), ..*self }
+    }
+}
+
+/// What stands for the product of these inputs, if it is one of parts.
+fn taken_apart(
+    equation: &Equation,
+    depends: &[Depends],
+    inputs: &[Value],
+    at: &mut Simplifier,
+) -> Option<Value> {
+    let Op::Dot(dot) = &equation.op else { return None };
+    let varies = |&value: &Value| depends[value.index()] != Depends::Invariant;
+    let varies: Vec<bool> = equation.inputs().iter().map(varies).collect();
+    let side = (0..2).find(|&side| varies[side] && joined(inputs[side], at).is_some())?;
+    let (axis, parts) = joined(inputs[side], at)?;
+    match varies[1 - side] {
+        false => sum_of_products(dot, side, axis, parts, inputs, at),
+        true => joined_products(dot, side, axis, parts, inputs, at),
+    }
+}
+
+/// The parts that a value is joined of, and the axis.
+fn joined(value: Value, at: &Simplifier) -> Option<(usize, Vec<Value>)> {
+    match at.definition(value).map(|equation| (&equation.op, equation.inputs())) {
+        Some((Op::Concatenate(joined), parts)) => Some((joined.axis, parts.to_vec())),
+        _ => None,
+    }
+}
+
+/// The products of the parts that operand `side` is joined of with the other, joined.
+fn joined_products(
+    dot: &Dot,
+    side: usize,
+    axis: usize,
+    parts: Vec<Value>,
+    inputs: &[Value],
+    at: &mut Simplifier,
+) -> Option<Value> {
+    let axis = dot.axis_of_result(side, axis, [0, 1].map(|i| at.aval(inputs[i]).rank()))?;
+    let products = parts.into_iter().map(|part| {
+        let mut operands = inputs.to_vec();
+        operands[side] = part;
+        at.record(dot.clone(), operands)[0]
+    });
+    let products = products.collect();
+    Some(at.record(Concatenate { axis }, products)[0])
+}
+
+/// The sum of the products of the parts that operand `side` is joined of with parts of the other.
+fn sum_of_products(
+    dot: &Dot,
+    side: usize,
+    axis: usize,
+    parts: Vec<Value>,
+    inputs: &[Value],
+    at: &mut Simplifier,
+) -> Option<Value> {
+    let contract = [&dot.lhs_contract, &dot.rhs_contract];
+    let place = contract[side].iter().position(|&contracted| contracted == axis)?;
+    let (matrix, other) = (inputs[1 - side], contract[1 - side][place]);
+    let mut start = 0;
+    let mut sum: Option<Value> = None;
+    for part in parts {
+        let size = at.aval(part).shape[axis];
+        let mut limits = at.aval(matrix).shape.to_vec();
+        let (mut starts, strides) = (vec![0; limits.len()], vec![1; limits.len()]);
+        (starts[other], limits[other]) = (start, start + size);
+        let of_matrix = at.record(Slice { starts, limits, strides }, vec![matrix])[0];
+        let mut operands = vec![of_matrix; 2];
+        operands[side] = part;
+        let product = at.record(dot.clone(), operands)[0];
+        sum = Some(match sum {
+            None => product,
+            Some(sum) => at.record(Binary::add(), vec![sum, product])[0],
+        });
+        start += size;
+    }
+    sum
+}

@@ -1,0 +1,191 @@
+//! Fission: what a scan does at each step, and can do for all steps at once, leaves the loop.
+//!
+//! | | |
+//! |---|---|
+//! | [`mod@sink`] | what is cheaply computed for all steps before the loop, for the loop alone, goes into it |
+//! | [`mod@before`] | products of what comes of the `xs` alone become one product before the loop |
+//! | [`mod@after`] | what only the `ys` need, and sums of products that are carried (the gradients of weights), become products over time after the loop |
+//! | [`mod@layout`] | products in the loop as XLA does them best |
+//!
+//! A product of a vector and a matrix reads the whole matrix for each vector; one product for all
+//! steps reads it once. What is stacked instead is chosen as the [cheapest](crate::transform::cut)
+//! from which the rest can be computed. Sums are associated in another way, and nothing else is
+//! computed otherwise.
+
+mod after;
+mod before;
+mod layout;
+mod sink;
+
+use std::collections::BTreeSet;
+
+use super::ScanOp;
+use crate::aval::Aval;
+use crate::ir::{Equation, Func, FuncBuilder, Param, Value};
+use crate::ops::Op;
+use crate::transform::Env;
+use crate::transform::simplify::Simplifier;
+
+/// Operands of a product with at most so many rows at each step are thin: the product is bound by
+/// reading the other operand.
+const FEW_ROWS: usize = 8;
+
+/// What all values that are stacked may take beyond what was stacked before, in bytes.
+const MEMORY: usize = 256 << 20;
+
+/// What a value of the body depends on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Depends {
+    /// On constants alone.
+    Invariant,
+    /// On the slices of the xs.
+    Step,
+    /// On the carry too, or it has an effect and must stay where it is.
+    Carry,
+}
+
+impl ScanOp {
+    /// The outputs of the scan, recorded in `at`, with as much as is worth it outside of the loop.
+    pub(super) fn fissioned(&self, inputs: &[Value], at: &mut Simplifier) -> Vec<Value> {
+        if self.length < 2 {
+            return at.record(self.clone(), inputs.to_vec());
+        }
+        let (op, inputs) = self.with_xs_made_inside(inputs, at);
+        let (op, inputs) = op.with_products_made_before(&inputs, at);
+        op.with_products_of_parts().with_results_made_after(&inputs, at)
+    }
+
+    /// What each value of the body depends on, by its index.
+    fn depends(&self) -> Vec<Depends> {
+        let func = &self.body;
+        let mut depends = vec![Depends::Invariant; func.value_count()];
+        for (i, (param, _)) in func.params().enumerate() {
+            depends[param.index()] = match i {
+                _ if i < self.constants => Depends::Invariant,
+                _ if i < self.constants + self.carry => Depends::Carry,
+                _ => Depends::Step,
+            };
+        }
+        for equation in func.equations() {
+            let inputs = equation.inputs().iter().map(|input| depends[input.index()]);
+            let mut level = inputs.max().unwrap_or(Depends::Invariant);
+            if equation.op.rules().has_effect() {
+                level = Depends::Carry;
+            }
+            equation.outputs().iter().for_each(|output| depends[output.index()] = level);
+        }
+        depends
+    }
+
+    /// The bytes of a value of every step.
+    fn bytes_of_all(&self, aval: &Aval) -> usize {
+        bytes(aval).saturating_mul(self.length)
+    }
+
+    /// What the function `step`, of the constants, the slices of the xs and of further values, gives
+    /// for all steps, with the steps along the first axis. `more` has all values of the latter.
+    fn for_all_steps(
+        &self,
+        step: &Func,
+        inputs: &[Value],
+        more: &[Value],
+        at: &mut Simplifier,
+    ) -> Option<Vec<Value>> {
+        let (constants, rest) = inputs.split_at(self.constants);
+        let inputs = [constants, &rest[self.carry..], more].concat();
+        let mut varies = vec![true; inputs.len()];
+        varies[..self.constants].fill(false);
+        let all = vec![true; step.results().len()];
+        let batched = crate::transform::batch::batch(step, self.length, &varies, &all).ok()?;
+        Some(at.inline(&batched.func, &inputs))
+    }
+}
+
+/// A body that is made of parts of another one.
+struct Part<'a> {
+    func: &'a Func,
+    builder: FuncBuilder,
+    env: Env<Value>,
+    params: Vec<Param>,
+}
+
+impl<'a> Part<'a> {
+    fn of(func: &'a Func) -> Part<'a> {
+        Part { func, builder: FuncBuilder::new(), env: Env::new(func), params: Vec::new() }
+    }
+
+    /// Makes values of the body parameters: its own under their names.
+    fn take(&mut self, values: impl IntoIterator<Item = Value>) {
+        for value in values {
+            let name = self.func.params().find(|(param, _)| *param == value);
+            let name = name.map_or(String::new(), |(_, name)| name.to_owned());
+            let param = self.builder.param(self.func.aval(value).clone());
+            self.env.set(value, param);
+            self.params.push(Param { value: param, name });
+        }
+    }
+
+    /// Copies an equation, unless its outputs are there.
+    fn copy(&mut self, equation: &Equation) {
+        if equation.outputs().iter().any(|&output| self.env.find(output).is_none())
+            || equation.outputs().is_empty()
+        {
+            let inputs = self.env.get_all(equation.inputs());
+            let avals = equation.outputs().iter().map(|&v| self.func.aval(v).clone()).collect();
+            let (op, source) = (equation.op.clone(), equation.source().clone());
+            let made = self.builder.equation(op, inputs, avals, source);
+            self.env.set_all(equation.outputs(), made);
+        }
+    }
+
+    /// Copies the equations that these values need and that are not there.
+    fn copy_for(&mut self, values: &[Value]) {
+        let mut wanted: BTreeSet<Value> = values.iter().copied().collect();
+        let mut needed = Vec::new();
+        for equation in self.func.equations().iter().rev() {
+            let is_wanted = |output| wanted.contains(output) && self.env.find(*output).is_none();
+            if equation.outputs().iter().any(is_wanted) {
+                wanted.extend(equation.inputs());
+                needed.push(equation);
+            }
+        }
+        needed.into_iter().rev().for_each(|equation| self.copy(equation));
+    }
+
+    fn finish(self, results: &[Value]) -> Func {
+        let results = self.env.get_all(results);
+        self.builder.finish(self.func.name(), self.params, results)
+    }
+}
+
+/// The parameters of the body: constants, carry, slices of the xs.
+fn params(op: &ScanOp) -> (Vec<Value>, Vec<Value>, Vec<Value>) {
+    let mut constants: Vec<Value> = op.body.params().map(|(value, _)| value).collect();
+    let mut carry = constants.split_off(op.constants);
+    let xs = carry.split_off(op.carry);
+    (constants, carry, xs)
+}
+
+/// The equation that defines each value, by the index of the value.
+fn definitions(func: &Func) -> Vec<Option<&Equation>> {
+    let mut definitions = vec![None; func.value_count()];
+    for equation in func.equations() {
+        equation.outputs().iter().for_each(|output| definitions[output.index()] = Some(equation));
+    }
+    definitions
+}
+
+/// The bytes of the invariant operand of a product of something that varies with it.
+fn bytes_of_matrix(func: &Func, equation: &Equation, depends: &[Depends]) -> Option<usize> {
+    let (Op::Dot(_), [x, y]) = (&equation.op, equation.inputs()) else { return None };
+    let is_invariant = |value: &Value| depends[value.index()] == Depends::Invariant;
+    match [is_invariant(x), is_invariant(y)] {
+        [true, false] => Some(bytes(func.aval(*x))),
+        [false, true] => Some(bytes(func.aval(*y))),
+        _ => None,
+    }
+}
+
+fn bytes(aval: &Aval) -> usize {
+    aval.byte_size().unwrap_or(usize::MAX)
+}
