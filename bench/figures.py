@@ -1,4 +1,4 @@
-"""Figures of the README: onetrace beside JAX with Flax, in one run, on one machine.
+"""How a process starts: onetrace beside JAX with Flax, in one run, on one machine.
 
     python bench/figures.py [--quick] ONETRACE OUTPUT.json
 
@@ -6,14 +6,13 @@
 draw the parameters of the same seed; before anything is timed, their final carries are compared.
 They run in turns, so that a noisy machine is noisy for both; reported are medians and the ratio of
 medians. A table goes to OUTPUT.md, beside OUTPUT.json. `cargo xtask bench` sets up the Python
-environment and calls this.
+environment and calls this. What compiled programs take is in the grid, `bench/grid.py`.
 """
 
 import argparse
 import json
 import os
 import pathlib
-import platform
 import statistics
 import subprocess
 import sys
@@ -23,18 +22,16 @@ import time
 # Both sides on the same processor, also where JAX could find a better one.
 os.environ["JAX_PLATFORMS"] = "cpu"
 
-import flax
 import jax
-import jaxlib
 import numpy as np
 from flax import nnx
 
+from common import JAX_PACKAGES, machine, machine_text, number, versions
+
 COLD_ROUNDS = 10
-RUN_ROUNDS = 12
-RUNS_PER_ROUND = 40
 SEED = 42
-SIZES = [(32, 64, 2048), (128, 256, 2048), (256, 512, 1024)]
-# The first trace of a process, for three lengths of the first size: length and rounds.
+SIZE = (32, 64, 2048)
+# The first trace of a process, for three lengths: length and rounds.
 LENGTHS = [(8, 10), (2048, 10), (1_000_000, 3)]
 TOLERANCE = 2e-5
 
@@ -93,15 +90,11 @@ class Bench:
         milliseconds, out = wall([sys.executable, "-I", "-c", script])
         return out, milliseconds
 
-    def forward(self, d, h, t):
-        """The jitted loop of JAX and its sequence, in this process."""
-        cell = nnx.GRUCell(d, h, rngs=nnx.Rngs(SEED))
-        x = jax.device_put(np.load(self.sequence(d, t)))
-        return jax.jit(lambda x: jax.lax.scan(cell, jax.numpy.zeros(h), x)[0]), x
-
     def check(self, d, h, t):
         """Ends everything unless both sides agree on the final carry."""
-        forward, x = self.forward(d, h, t)
+        cell = nnx.GRUCell(d, h, rngs=nnx.Rngs(SEED))
+        x = np.load(self.sequence(d, t))
+        forward = jax.jit(lambda x: jax.lax.scan(cell, jax.numpy.zeros(h), x)[0])
         theirs = np.asarray(forward(x))
         ours = np.asarray(self.ours(d, h, t)[0]["final_carry"], dtype=np.float32)
         difference = np.abs(ours - theirs).max() if ours.shape == theirs.shape else np.nan
@@ -126,24 +119,6 @@ class Bench:
             ours.append(times["trace"] + times["lower"])
             theirs.append(float(self.theirs(LOWER_PEER, d, h, t)[0]))
         return row("trace + lower, cold process", "ms", d, h, t, ours, theirs)
-
-    def steps(self, d, h, t):
-        """Microseconds of a step of the compiled loop."""
-        forward, x = self.forward(d, h, t)
-        np.asarray(forward(x))
-        ours, theirs = [], []
-        for _ in range(self.rounds(RUN_ROUNDS)):
-            report, _ = self.ours(d, h, t, "--repeat", str(RUNS_PER_ROUND))
-            ours.append(1e3 * report["timings_ms"]["run"] / t)
-            times = [timed(lambda: np.asarray(forward(x))) for _ in range(RUNS_PER_ROUND)]
-            theirs.append(1e3 * statistics.median(times) / t)
-        return row("run, per step", "µs", d, h, t, ours, theirs)
-
-
-def timed(run):
-    start = time.perf_counter()
-    run()
-    return 1e3 * (time.perf_counter() - start)
 
 
 def wall(arguments):
@@ -172,13 +147,8 @@ def cells(row):
     return [row["what"], size, *sides, number(row["ratio"])]
 
 
-def number(value):
-    """Three digits, as far as there are any behind the point."""
-    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
-
-
 TEXT = """\
-# Figures
+# How a process starts
 
 Medians of one run of `{command}`. onetrace and JAX with Flax run a GRU from D features to H over T \
 steps,
@@ -192,7 +162,6 @@ The ratio is the time of JAX over that of onetrace.
 - **trace + lower, cold process**: the first trace and lowering of a process, when parameters and \
 sequence
   are there. The steps are in one loop, so that their number does not matter.
-- **run, per step**: a call of the compiled loop and the copy of its result, divided by T.
 
 {versions}, on {machine}. Every single time is in `{data}`.
 """
@@ -201,30 +170,14 @@ sequence
 def markdown(results, data):
     heads = ["what", "size", "onetrace", "JAX + Flax", "ratio"]
     lines = [heads, ["---", "---", "---:", "---:", "---:"], *map(cells, results["rows"])]
-    machine = results["machine"]
     return TEXT.format(
         command=results["command"],
         tolerance=TOLERANCE,
         table="\n".join(f"| {' | '.join(line)} |" for line in lines),
         versions=", ".join(f"{name} {version}" for name, version in results["versions"].items()),
-        machine=f"{machine['system']}, {machine['cores']} cores ({', '.join(machine['flags'])})",
+        machine=machine_text(results["machine"]),
         data=data,
     )
-
-
-def machine():
-    """What kind of machine this is: nothing that tells one machine of a kind from another."""
-    flags = set()
-    with open("/proc/cpuinfo") as cpuinfo:
-        for line in cpuinfo:
-            if line.startswith("flags"):
-                flags.update(line.split(":")[1].split())
-    kinds = ["avx2", "fma", "avx512f", "avx512_bf16", "amx_tile"]
-    return {
-        "system": f"{platform.system()} {platform.machine()}",
-        "cores": len(os.sched_getaffinity(0)),
-        "flags": [kind for kind in kinds if kind in flags],
-    }
 
 
 def main():
@@ -237,22 +190,13 @@ def main():
     onetrace = os.path.abspath(arguments.onetrace)
     with tempfile.TemporaryDirectory() as directory:
         bench = Bench(onetrace, directory, arguments.quick)
-        for size in SIZES:
-            bench.check(*size)
-        rows = [bench.cold(*SIZES[0])]
-        rows += [bench.lower(*SIZES[0][:2], t, rounds) for t, rounds in LENGTHS]
-        rows += [bench.steps(*size) for size in SIZES]
+        bench.check(*SIZE)
+        rows = [bench.cold(*SIZE)]
+        rows += [bench.lower(*SIZE[:2], t, rounds) for t, rounds in LENGTHS]
 
-    versions = {
-        "onetrace": wall([onetrace, "--version"])[1].split()[-1],
-        "JAX": jax.__version__,
-        "jaxlib": jaxlib.__version__,
-        "Flax": flax.__version__,
-        "NumPy": np.__version__,
-        "Python": platform.python_version(),
-    }
     command = "cargo xtask bench" + (" --quick" if arguments.quick else "")
-    results = {"command": command, "versions": versions, "machine": machine(), "rows": rows}
+    results = {"command": command, "versions": versions(JAX_PACKAGES, {}), "machine": machine(),
+               "rows": rows}
     text = markdown(results, arguments.output.name)
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     arguments.output.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")

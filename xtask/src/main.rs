@@ -55,15 +55,16 @@ enum Command {
     /// The last step is that of `interop`. It is skipped, with the reason, where JAX cannot be
     /// installed.
     Test,
-    /// Set up, then compare the speed of onetrace with that of JAX and Flax.
+    /// Set up, then compare the speed of onetrace with that of its peers.
     ///
-    /// JAX and Flax go into a private Python environment in the cache. The times go to
-    /// bench/results.json and a table to bench/results.md and standard output. It takes several
-    /// minutes, in which the machine should do nothing else.
+    /// JAX, Flax and onnxruntime go into a private Python environment in the cache; candle and burn
+    /// are built in bench/peers. Times, a table and a picture go to bench/results.{json,md,svg}, and
+    /// how processes start to bench/figures.{json,md}. It takes half an hour, in which the machine
+    /// should do nothing else.
     Bench(BenchArgs),
     /// Set up, then exchange programs with JAX: each side runs what the other one wrote.
     ///
-    /// JAX and Flax go into a private Python environment in the cache, as for `bench`.
+    /// JAX and Flax go into a private Python environment in the cache.
     Interop {
         /// The Python that JAX is installed for, 3.11 or later
         #[arg(long, value_name = "COMMAND", default_value = runs::PYTHON)]
@@ -74,12 +75,22 @@ enum Command {
 /// How the comparison is made.
 #[derive(Args)]
 struct BenchArgs {
-    /// The Python that JAX is installed for, 3.11 or later
+    /// The Python that the peers are installed for, 3.11 or later
     #[arg(long, value_name = "COMMAND", default_value = runs::PYTHON)]
     python: String,
-    /// One round of everything, to see that it works; its results go to target/bench
+    /// One round of everything at tiny sizes, to see that it works; its results go to target/bench
     #[arg(long)]
     quick: bool,
+    /// The full product of sizes, cells, kinds, layers and dtypes, which takes hours
+    #[arg(long, conflicts_with = "quick")]
+    all: bool,
+    /// Keep what is in the results already, and time the rest
+    #[arg(long)]
+    resume: bool,
+    /// Only the grid, with these arguments of bench/grid.py (`-- --kind grad --batch 1`); its results
+    /// go to target/bench
+    #[arg(last = true, value_name = "ARGUMENTS")]
+    grid: Vec<String>,
 }
 
 /// Where set-up takes XLA from and where it puts it.

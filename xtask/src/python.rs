@@ -1,4 +1,4 @@
-//! A private Python environment with the reference, JAX and Flax.
+//! Private Python environments with the reference, JAX and Flax, and other peers.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -93,7 +93,7 @@ impl Python {
         }
         let partial = setup::empty_partial(cache)?;
         let tree = partial.join("python");
-        let stage = Stage::spinner("install JAX and Flax (pip)".to_owned());
+        let stage = Stage::spinner("install JAX, Flax and what goes with them (pip)".to_owned());
         // An interpreter finds its packages beside itself, so that the tree can be moved. It gets no
         // pip of its own, which Debian's Python could not give it.
         self.make(&["-m", "venv", "--without-pip"], &tree, &partial)?;

@@ -80,18 +80,34 @@ fn reference(python: &str) -> Result<PathBuf> {
 
 /// `cargo xtask bench`.
 pub fn bench(args: &BenchArgs) -> Result<()> {
-    let interpreter = reference(&args.python)?;
-    setup::run(&SetupArgs::default())?;
     let root = places::root();
-    run(&mut cargo("build --release --package onetrace-cli --bin onetrace"))?;
-
+    let requirements = root.join("bench/requirements.txt");
+    let interpreter = Python::find(&args.python)?.environment(&requirements, &places::cache()?)?;
+    setup::run(&SetupArgs::default())?;
     let target = target()?;
-    let results = if args.quick { target.join("bench") } else { root.join("bench") };
-    let mut figures = Command::new(interpreter);
-    // Only what is in the environment counts.
-    figures.arg("-I").arg("bench/figures.py").args(args.quick.then_some("--quick"));
-    figures.arg(target.join("release/onetrace")).arg(results.join("results.json"));
-    run(figures.current_dir(root))
+    run(&mut cargo("build --release --package onetrace-cli --package onetrace-bench"))?;
+    // What is compared is a project of its own, with settings of its own for the compiler.
+    let mut peers = cargo("build --release --locked");
+    peers.current_dir(root.join("bench/peers")).arg("--target-dir").arg(target.join("peers"));
+    run(&mut peers)?;
+
+    let is_partial = args.quick || !args.grid.is_empty();
+    let results = if is_partial { target.join("bench") } else { root.join("bench") };
+    let script = |name: &str| {
+        let mut python = Command::new(&interpreter);
+        // Only what is in the environment and beside the script counts.
+        python.args(["-E", "-s"]).arg(name).args(args.quick.then_some("--quick"));
+        python.current_dir(&root);
+        python
+    };
+    if args.grid.is_empty() {
+        let mut figures = script("bench/figures.py");
+        run(figures.arg(target.join("release/onetrace")).arg(results.join("figures.json")))?;
+    }
+    let mut grid = script("bench/grid.py");
+    grid.arg("--target").arg(&target).arg("--output").arg(results.join("results.json"));
+    grid.args(args.resume.then_some("--resume")).args(args.all.then_some("--all"));
+    run(grid.args(&args.grid))
 }
 
 /// Cargo's target directory, in which this program lies under the name of its profile.
