@@ -14,7 +14,7 @@ use crate::lower;
 use crate::ops::Op;
 use crate::pjrt::{self, Buffer};
 use crate::tensor::{Repr, Tensor};
-use crate::vector_width;
+use crate::{loop_kernel, vector_width};
 
 /// A program that XLA compiled for a device. Many threads can run it at the same time.
 pub(crate) struct Executable {
@@ -171,7 +171,9 @@ fn cached(func: Func, device: &Device, goal: CompileFor) -> Result<Arc<Executabl
     let simplified = func.simplified();
     let computation = lower::lower(&simplified, &[])?;
     let results = func.result_avals();
-    let options = vector_width::options(&simplified, device).followed_by(&goal.options());
+    let options = vector_width::options(&simplified, device)
+            .followed_by(&loop_kernel::options(&simplified, device))
+            .followed_by(&goal.options());
     let calls_host = func.has_effect();
     let executable =
         Executable::compile(&computation, results, Vec::new(), device, &options, calls_host)?;

@@ -128,6 +128,7 @@ pub mod io;
 pub mod ir;
 mod jit;
 mod linalg;
+mod loop_kernel;
 pub mod lint;
 mod lower;
 mod memory;

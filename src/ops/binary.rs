@@ -309,6 +309,10 @@ impl Operation for Binary {
         Ok(vec![x.with_dtype(self.0.result.unwrap_or(x.dtype))])
     }
 
+    fn is_plain(&self) -> bool {
+        true
+    }
+
     fn lower(&self, _: &Lowering, inputs: &[XlaOp], _: &[Aval]) -> Result<Vec<XlaOp>> {
         Ok(vec![(self.0.lower)(&inputs[0], &inputs[1])?])
     }

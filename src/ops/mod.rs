@@ -99,6 +99,11 @@ pub(crate) trait Operation: Text {
         0
     }
 
+    /// Whether XLA:CPU can compile it to instructions alone, without calls of its runtime.
+    fn is_plain(&self) -> bool {
+        self.only_moves()
+    }
+
     /// Whether it runs its regions again and again.
     fn is_loop(&self) -> bool {
         false

@@ -124,6 +124,10 @@ impl Operation for Reduce {
         Ok(vec![x.with_shape(remaining(&x.shape, &self.axes))])
     }
 
+    fn is_plain(&self) -> bool {
+        true
+    }
+
     fn lower(&self, cx: &Lowering, inputs: &[XlaOp], outputs: &[Aval]) -> Result<Vec<XlaOp>> {
         let dtype = outputs[0].dtype;
         let computation = self.kind.computation(dtype)?;

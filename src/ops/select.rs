@@ -42,6 +42,10 @@ impl Operation for Select {
         Ok(vec![on_true.clone()])
     }
 
+    fn is_plain(&self) -> bool {
+        true
+    }
+
     fn lower(&self, _: &Lowering, inputs: &[XlaOp], _: &[Aval]) -> Result<Vec<XlaOp>> {
         Ok(vec![inputs[0].select(&inputs[1], &inputs[2])?])
     }

@@ -156,6 +156,10 @@ impl Operation for Unary {
         Ok(vec![x.with_dtype(self.0.result.unwrap_or(x.dtype))])
     }
 
+    fn is_plain(&self) -> bool {
+        true
+    }
+
     fn lower(&self, _: &Lowering, inputs: &[XlaOp], _: &[Aval]) -> Result<Vec<XlaOp>> {
         Ok(vec![(self.0.lower)(&inputs[0])?])
     }

@@ -111,8 +111,16 @@ xla::CompileOptions compile_options(PjRtDevice* const* devices, size_t replicas,
   compile.executable_build_options.set_num_partitions(1);
   compile.executable_build_options.set_device_assignment(assignment);
   for (size_t i = 0; i < option_count; ++i) {
-    const char* name = options[2 * i];
-    compile.env_option_overrides.emplace_back(name, option_override(name, options[2 * i + 1]));
+    const std::string name = options[2 * i], value = options[2 * i + 1];
+    if (name == "xla_backend_extra_options") {
+      // A map, which overrides cannot set.
+      const size_t end = value.find('=');
+      auto* extra = compile.executable_build_options.mutable_debug_options()
+                        ->mutable_xla_backend_extra_options();
+      (*extra)[value.substr(0, end)] = end == std::string::npos ? "" : value.substr(end + 1);
+    } else {
+      compile.env_option_overrides.emplace_back(name, option_override(name, value));
+    }
   }
   return compile;
 }
