@@ -42,7 +42,7 @@ fn compile(xla: &Path) {
         .opt_level(1)
         .debug(false)
         .files(
-            ["onetrace_callback.cc", "onetrace_ops.cc", "onetrace_runtime.cc"]
+            ["memory_pool.cc", "onetrace_callback.cc", "onetrace_ops.cc", "onetrace_runtime.cc"]
                 .map(|file| Path::new(SOURCES).join(file)),
         )
         .compile("onetrace_shim");

@@ -7,8 +7,10 @@ fn main() -> anyhow::Result<()> {
     let show = a.get(6).map(|s| s.as_str()).unwrap_or("time");
     let rngs = &mut nn::Rngs::new(42);
     let cell = nn::GruCell::new(rngs, d, h);
-    let x = random::normal(&random::key(1), [t, b, d], DType::F32);
-    let hs = [b, h];
+    let xs: &[usize] = if b == 0 { &[t, d] } else { &[t, b, d] };
+    let x = random::normal(&random::key(1), xs, DType::F32);
+    let hs: &[usize] = if b == 0 { &[h] } else { &[b, h] };
+    let hs = hs.to_vec();
     macro_rules! go { ($f:expr, $args:expr) => {{
         let lowered = $f.lower(&$args)?;
         match show {
@@ -35,13 +37,13 @@ fn main() -> anyhow::Result<()> {
         }
     }}}
     let loss = |cell: nn::GruCell, x: Tensor| {
-        let (h, ()) = scan(|h, x_t: Tensor| (cell.step(h, x_t).0, ()), Tensor::zeros(hs, DType::F32), x);
+        let (h, ()) = scan(|h, x_t: Tensor| (cell.step(h, x_t).0, ()), Tensor::zeros(hs.clone(), DType::F32), x);
         h.square().mean(..)
     };
     match kind {
-        "fwd" => { let f = jit(|x: Tensor| scan(|h, x_t: Tensor| (cell.step(h, x_t).0, ()), Tensor::zeros(hs, DType::F32), x).0); go!(f, x); }
-        "fwdp" => { let f = jit(|(cell, x): (nn::GruCell, Tensor)| scan(|h, x_t: Tensor| (cell.step(h, x_t).0, ()), Tensor::zeros(hs, DType::F32), x).0); go!(f, (cell.clone(), x.clone())); }
-        "ys" => { let f = jit(|x: Tensor| scan(|h, x_t: Tensor| cell.step(h, x_t), Tensor::zeros(hs, DType::F32), x)); go!(f, x); }
+        "fwd" => { let f = jit(|x: Tensor| scan(|h, x_t: Tensor| (cell.step(h, x_t).0, ()), Tensor::zeros(hs.clone(), DType::F32), x).0); go!(f, x); }
+        "fwdp" => { let f = jit(|(cell, x): (nn::GruCell, Tensor)| scan(|h, x_t: Tensor| (cell.step(h, x_t).0, ()), Tensor::zeros(hs.clone(), DType::F32), x).0); go!(f, (cell.clone(), x.clone())); }
+        "ys" => { let f = jit(|x: Tensor| scan(|h, x_t: Tensor| cell.step(h, x_t), Tensor::zeros(hs.clone(), DType::F32), x)); go!(f, x); }
         "grad" => { let f = jit(|(cell, x): (nn::GruCell, Tensor)| grad(|cell: nn::GruCell| loss(cell, x.clone()))(cell)); go!(f, (cell.clone(), x.clone())); }
         _ => panic!(),
     }

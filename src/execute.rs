@@ -14,6 +14,7 @@ use crate::lower;
 use crate::ops::Op;
 use crate::pjrt::{self, Buffer};
 use crate::tensor::{Repr, Tensor};
+use crate::vector_width;
 
 /// A program that XLA compiled for a device. Many threads can run it at the same time.
 pub(crate) struct Executable {
@@ -167,9 +168,11 @@ fn cached(func: Func, device: &Device, goal: CompileFor) -> Result<Arc<Executabl
         return Ok(executable);
     }
     // The lock is not held while XLA compiles: other threads go on.
-    let computation = lower::lower(&func.simplified(), &[])?;
+    let simplified = func.simplified();
+    let computation = lower::lower(&simplified, &[])?;
     let results = func.result_avals();
-    let (options, calls_host) = (goal.options(), func.has_effect());
+    let options = vector_width::options(&simplified, device).followed_by(&goal.options());
+    let calls_host = func.has_effect();
     let executable =
         Executable::compile(&computation, results, Vec::new(), device, &options, calls_host)?;
     let executable = Arc::new(executable);

@@ -22,6 +22,7 @@ use crate::ops::control::prefixed;
 use crate::tensor::Tensor;
 use crate::trace::{self, Captures, Kind};
 use crate::tree::{self, Key, Structure, Tree};
+use crate::vector_width;
 
 /// Makes a function of a closure that is traced, compiled and then only run; `jax.jit`.
 ///
@@ -365,11 +366,12 @@ impl<A: Tree, R: Tree> Lowered<A, R> {
     /// whatever else it reports.
     pub fn compile_with(self, device: &Device, options: &XlaOptions) -> Result<Compiled<A, R>> {
         options.check()?;
-        let Lowered { traced, computation, donated, .. } = self;
+        let Lowered { traced, simplified, computation, donated } = self;
+        let options = vector_width::options(&simplified, device).followed_by(options);
         let results = traced.func.result_avals();
         let calls_host = traced.func.has_effect();
         let executable =
-            Executable::compile(&computation, results, donated, device, options, calls_host)?;
+            Executable::compile(&computation, results, donated, device, &options, calls_host)?;
         Ok(Compiled {
             executable,
             captures: traced.captures,

@@ -108,6 +108,7 @@
 //! | [`hlo`] | HLO modules: their forms, figures and graphs, and running what other programs wrote |
 //! | [`io`] | `.npy` and safetensors files |
 //! | [`ir`] | what a trace records: its functions, their text form, its parser and checker |
+//! | [`compilation_cache`] | compiled programs kept on disk, for the next process |
 //! | [`Device`], [`XlaOptions`] | where programs run, and options of XLA |
 //! | [`debug_print`], [`named_scope`] | values printed while a program runs; names in its IR and HLO |
 //! | [`lint`] | warnings of programs that are hardly what was meant |
@@ -117,6 +118,7 @@ mod autodiff;
 pub mod aval;
 mod batch_axes;
 mod callback;
+pub mod compilation_cache;
 mod device;
 mod error;
 mod execute;
@@ -141,6 +143,7 @@ mod tensor;
 mod trace;
 mod transform;
 pub mod tree;
+mod vector_width;
 mod vmap;
 mod xla_ext;
 

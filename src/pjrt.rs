@@ -10,7 +10,7 @@
 //! `Sync`.
 
 use std::ffi::{CString, c_char, c_int, c_void};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
 
@@ -34,7 +34,9 @@ type RawApi = *const c_void;
 unsafe extern "C" {
     fn onetrace_check_option(option: *const c_char) -> RawError;
     fn onetrace_set_option(option: *const c_char) -> RawError;
-    fn onetrace_cpu_client(out: *mut RawClient) -> RawError;
+    fn onetrace_options(bytes: *mut *mut c_char, size: *mut usize) -> RawError;
+    fn onetrace_library() -> *mut c_char;
+    fn onetrace_cpu_client(kept_bytes: usize, out: *mut RawClient) -> RawError;
     fn onetrace_load_library(path: *const c_char, out: *mut RawLibrary) -> RawError;
     fn onetrace_plugin_api(library: RawLibrary, major: *mut c_int, minor: *mut c_int) -> RawApi;
     fn onetrace_api_version(major: *mut c_int, minor: *mut c_int);
@@ -48,6 +50,11 @@ unsafe extern "C" {
     ) -> RawError;
     fn onetrace_client_free(client: RawClient);
     fn onetrace_client_version(client: RawClient) -> *mut c_char;
+    fn onetrace_client_topology(
+        client: RawClient,
+        bytes: *mut *mut c_char,
+        size: *mut usize,
+    ) -> RawError;
     fn onetrace_client_device_count(client: RawClient) -> usize;
     fn onetrace_client_device(client: RawClient, index: usize) -> RawDevice;
     fn onetrace_device_kind(device: RawDevice) -> *mut c_char;
@@ -71,6 +78,25 @@ unsafe extern "C" {
         devices: *const RawDevice,
         replicas: usize,
         computation: RawComputation,
+        options: *const *const c_char,
+        option_count: usize,
+        out: *mut RawExecutable,
+    ) -> RawError;
+    fn onetrace_computation_key(
+        computation: RawComputation,
+        bytes: *mut *mut c_char,
+        size: *mut usize,
+    ) -> RawError;
+    fn onetrace_serialize(
+        executable: RawExecutable,
+        bytes: *mut *mut c_char,
+        size: *mut usize,
+    ) -> RawError;
+    fn onetrace_deserialize(
+        devices: *const RawDevice,
+        replicas: usize,
+        bytes: *const u8,
+        size: usize,
         options: *const *const c_char,
         option_count: usize,
         out: *mut RawExecutable,
@@ -123,6 +149,29 @@ pub(crate) fn check_option(option: &str) -> Result<(), String> {
 pub(crate) unsafe fn set_option(option: &str) -> Result<(), String> {
     // SAFETY: the shim copies the text; the caller sees to the rest.
     checked(unsafe { onetrace_set_option(c_string(option).as_ptr()) })
+}
+
+/// The options of the process, as bytes to compare.
+pub(crate) fn process_options() -> Result<Vec<u8>, String> {
+    // SAFETY: the shim gives bytes as `received` wants them.
+    unsafe { received(|out, size| onetrace_options(out, size)) }
+}
+
+/// What a computation computes, as bytes to compare: the places in the source are left out.
+pub(crate) fn computation_key(computation: &XlaComputation) -> Result<Vec<u8>, String> {
+    let raw = raw_computation(computation);
+    // SAFETY: the computation is alive, and the shim gives bytes as `received` wants them.
+    unsafe { received(|out, size| onetrace_computation_key(raw, out, size)) }
+}
+
+/// The file that XLA was loaded from, where that is known.
+pub(crate) fn library() -> Option<PathBuf> {
+    // SAFETY: the shim returns null or a text.
+    let path = unsafe {
+        let path = onetrace_library();
+        (!path.is_null()).then(|| take(path))?
+    };
+    Some(path.into())
 }
 
 /// A plugin that was loaded. It stays for as long as the process lives.
@@ -209,10 +258,11 @@ impl Drop for OwnedClient {
 }
 
 impl Client {
-    pub fn cpu() -> Result<Client, String> {
+    /// The CPUs. Up to `kept_bytes` of memory that is given back are kept for later.
+    pub fn cpu(kept_bytes: usize) -> Result<Client, String> {
         let mut client = ptr::null_mut();
         // SAFETY: `client` is a place to write to.
-        let error = unsafe { onetrace_cpu_client(&mut client) };
+        let error = unsafe { onetrace_cpu_client(kept_bytes, &mut client) };
         Ok(Client(Arc::new(OwnedClient(made(error, client)?))))
     }
 
@@ -237,6 +287,14 @@ impl Client {
     pub fn version(&self) -> String {
         // SAFETY: the client is alive.
         unsafe { take(onetrace_client_version(self.raw())) }
+    }
+
+    /// What programs depend on beside the version: the devices there are, and of a CPU what it can
+    /// do. To be compared, not to be read.
+    pub fn topology(&self) -> Result<Vec<u8>, String> {
+        let client = self.raw();
+        // SAFETY: the client is alive, and the shim gives bytes as `received` wants them.
+        unsafe { received(|out, size| onetrace_client_topology(client, out, size)) }
     }
 
     /// How many devices this process can use.
@@ -283,32 +341,61 @@ impl Client {
         Ok(Buffer { raw: made(error, buffer).map_err(xla_error)?, client: self.clone() })
     }
 
-    /// Compiles a computation for devices of the client, one replica for each. `options` are names
-    /// and values of XLA's options that hold for this compilation only. A program that `calls_host`
-    /// is done when [`execute`](Executable::execute) comes back.
-    pub fn compile(
-        &self,
-        ordinals: &[usize],
-        computation: &XlaComputation,
-        options: &[(String, String)],
-        calls_host: bool,
-    ) -> Result<Executable> {
-        assert!(!ordinals.is_empty(), "a program is compiled for a device");
-        let devices: Vec<RawDevice> = ordinals.iter().map(|&i| self.device(i)).collect();
-        let texts: Vec<CString> =
-            options.iter().flat_map(|(name, value)| [c_string(name), c_string(value)]).collect();
-        let texts = pointers(&texts);
-        let mut executable = ptr::null_mut();
-        // SAFETY: the slices have the lengths passed; devices and computation are alive.
-        let error = unsafe {
-            let (devices, replicas) = (devices.as_ptr(), devices.len());
-            let computation = raw_computation(computation);
-            let (texts, count) = (texts.as_ptr(), options.len());
-            onetrace_compile(devices, replicas, computation, texts, count, &mut executable)
-        };
-        let raw = made(error, executable).map_err(xla_error)?;
-        Ok(Executable { raw, client: self.clone(), replicas: ordinals.len(), calls_host })
+    /// Compiles a computation.
+    pub fn compile(&self, computation: &XlaComputation, build: &Build) -> Result<Executable> {
+        let computation = raw_computation(computation);
+        self.built(build, |devices, replicas, options, count, out| {
+            // SAFETY: `built` gives pointers to as many devices and options as it says, and a place
+            // to write to; the computation is alive.
+            unsafe { onetrace_compile(devices, replicas, computation, options, count, out) }
+        })
     }
+
+    /// The program that [`serialized`](Executable::serialized) gave the bytes of, by the same
+    /// version of XLA, for the same kind of device and the same `build`.
+    pub fn deserialize(&self, bytes: &[u8], build: &Build) -> Result<Executable> {
+        let (start, size) = (bytes.as_ptr(), bytes.len());
+        self.built(build, |devices, replicas, options, count, out| {
+            // SAFETY: as in `compile`; the bytes are read during the call only.
+            unsafe { onetrace_deserialize(devices, replicas, start, size, options, count, out) }
+        })
+    }
+
+    /// The program that `make` makes of devices, and of names and values of options, one after the
+    /// other: two for each that is counted.
+    fn built(
+        &self,
+        build: &Build,
+        make: impl FnOnce(
+            *const RawDevice,
+            usize,
+            *const *const c_char,
+            usize,
+            *mut RawExecutable,
+        ) -> RawError,
+    ) -> Result<Executable> {
+        assert!(!build.ordinals.is_empty(), "a program is compiled for a device");
+        let devices: Vec<RawDevice> = build.ordinals.iter().map(|&i| self.device(i)).collect();
+        let pairs = build.options.iter();
+        let texts: Vec<CString> =
+            pairs.flat_map(|(name, value)| [c_string(name), c_string(value)]).collect();
+        let texts = pointers(&texts);
+        let (replicas, options) = (devices.len(), build.options.len());
+        let mut executable = ptr::null_mut();
+        let error = make(devices.as_ptr(), replicas, texts.as_ptr(), options, &mut executable);
+        let raw = made(error, executable).map_err(xla_error)?;
+        Ok(Executable { raw, client: self.clone(), replicas, calls_host: build.calls_host })
+    }
+}
+
+/// What a program is compiled for.
+pub(crate) struct Build<'a> {
+    /// The devices, all of one client, with one replica for each.
+    pub ordinals: &'a [usize],
+    /// Names and values of XLA's options that hold for this compilation only. The last one counts.
+    pub options: &'a [(String, String)],
+    /// Such a program is done when [`execute`](Executable::execute) comes back.
+    pub calls_host: bool,
 }
 
 /// Data in the memory of a device.
@@ -394,6 +481,13 @@ impl Executable {
         };
         let replica = |i: usize| outputs[i * results..][..results].iter().map(buffer).collect();
         (0..self.replicas).map(replica).collect()
+    }
+
+    /// The program as bytes for [`Client::deserialize`].
+    pub fn serialized(&self) -> Result<Vec<u8>, String> {
+        let raw = self.raw.as_ptr();
+        // SAFETY: the shim gives bytes as `received` wants them.
+        unsafe { received(|out, size| onetrace_serialize(raw, out, size)) }
     }
 
     /// The module that the device runs, after XLA's passes, as a serialized `HloModuleProto`.

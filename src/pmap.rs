@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::array::{Array, Spread};
 use crate::aval::Aval;
 use crate::batch_axes::{BatchAxes, Sizes};
-use crate::device::{self, Device, XlaOptions};
+use crate::device::{self, Device};
 use crate::error::{Error, ErrorKind, Location, Result};
 use crate::hlo;
 use crate::host::HostArray;
@@ -21,6 +21,7 @@ use crate::tensor::{Repr, Tensor};
 use crate::trace::{self, Captures, Kind};
 use crate::transform::varying::varying;
 use crate::tree::{self, Structure, Tree};
+use crate::vector_width;
 
 /// Makes a function that several devices run at the same time, each with its part of the arguments:
 /// data parallelism; `jax.pmap`.
@@ -294,13 +295,11 @@ impl<A: Tree, R: Tree, F: Fn(A) -> R> Pmap<A, R, F> {
     }
 
     fn compile(traced: Traced<R>, call: &Call) -> Result<Program<R>> {
-        let computation = lower::lower(&traced.func.simplified(), &[])?;
-        let program = device::compile(
-            &call.devices,
-            &computation,
-            &XlaOptions::new(),
-            traced.func.has_effect(),
-        )?;
+        let simplified = traced.func.simplified();
+        let computation = lower::lower(&simplified, &[])?;
+        let options = vector_width::options(&simplified, &call.devices[0]);
+        let calls_host = traced.func.has_effect();
+        let program = device::compile(&call.devices, &computation, &options, calls_host)?;
         let count = call.devices.len();
         let indices = HostArray::new(&(0..count as i32).collect::<Vec<_>>(), &[count])?;
         let indices = Array::from_host(indices, "axis_index");

@@ -7,7 +7,7 @@ use std::process::Command;
 use common::messages::expect_error;
 use expect_test::expect;
 use onetrace::prelude::*;
-use onetrace::{Checkpoint, ErrorKind, checkpoint, debug_print, hlo};
+use onetrace::{Checkpoint, ErrorKind, checkpoint, compilation_cache, debug_print, hlo};
 
 /// Stands before every line that a program prints here, to tell it from what the test harness says.
 const MARK: &str = "# ";
@@ -125,6 +125,17 @@ const PROGRAMS: &[(&str, Program)] = &[
         let module = hlo::Module::from_text(&lowered.hlo()?)?;
         module.compile(&Device::cpu()?)?.call(&[count(2)]).map(drop)
     }),
+    ("kept on disk", || {
+        let directory = tempfile::tempdir().unwrap();
+        compilation_cache::set_dir(directory.path())?;
+        let before = compilation_cache::stats();
+        // Two programs that know nothing of each other: the second one is loaded.
+        for _ in 0..2 {
+            jit(|xs| scan(step, f32(0.0), xs).0).call(count(3))?;
+        }
+        assert_eq!(compilation_cache::stats().loaded, before.loaded + 1);
+        Ok(())
+    }),
     ("progress", || {
         let sum = |sum: Tensor, x: Tensor| (sum + x, ());
         let run = Scan::new().progress("# adding");
@@ -184,6 +195,7 @@ fn every_step_prints_once_and_in_order() {
         assert_eq!(lines(program), STEPS, "{program}");
     }
     assert_eq!(lines("another process"), STEPS[..4]);
+    assert_eq!(lines("kept on disk"), [STEPS, STEPS].concat());
     assert_eq!(lines("checkpoint"), ["once 0.0"]);
     assert_eq!(lines("while"), ["1", "3", "9"]);
     assert_eq!(lines("tangent of a while loop"), ["1.0", "3.0", "9.0"]);

@@ -53,10 +53,11 @@ impl DeviceArgs {
 /// The environment variable that the library takes its default device from.
 const DEVICE_VARIABLE: &str = "ONETRACE_DEVICE";
 
-/// An error of a device or an option that was given in `place`, if not in `XLA_FLAGS`.
+/// An error of a device or an option that was given in `place`, if not in the environment.
 pub fn refused(place: &str, error: &Error) -> Failure {
-    match error.message().starts_with("XLA_FLAGS: ") {
-        true => Failure::wrong(error.message()),
+    let message = error.message();
+    match message.starts_with("XLA_FLAGS: ") || message.starts_with("ONETRACE_") {
+        true => Failure::wrong(message),
         false => Failure::input(place, reason(error)),
     }
 }

@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::path::PathBuf;
 
 use clap::Args;
+use onetrace::compilation_cache::{self, Stats};
 use onetrace::nn::{GruCell, Rngs, RnnCell};
 use onetrace::prelude::*;
 use onetrace::{ErrorKind, io};
@@ -70,7 +71,8 @@ pub struct Run {
     /// Print one JSON object instead
     ///
     /// Its members are final_carry (numbers; null is NaN), shape, steps, timings_ms, body_traces (how
-    /// often the step was traced) and platform. Nothing goes to standard error.
+    /// often the step was traced), programs (how many XLA compiled, and how many were loaded from the
+    /// directory in ONETRACE_COMPILATION_CACHE_DIR) and platform. Nothing goes to standard error.
     #[arg(long)]
     json: bool,
 }
@@ -92,7 +94,15 @@ struct Report<'a> {
     steps: usize,
     timings_ms: &'a Timing,
     body_traces: usize,
+    programs: Programs,
     platform: &'a str,
+}
+
+/// Where the programs came from that the command ran.
+#[derive(Serialize)]
+struct Programs {
+    compiled: u64,
+    loaded: u64,
 }
 
 impl Run {
@@ -151,12 +161,14 @@ impl Run {
             io::write_npy(path, &carry).map_err(failed)?;
         }
         if self.json {
+            let Stats { compiled, loaded } = compilation_cache::stats();
             let report = Report {
                 final_carry: &numbers,
                 shape: carry.shape(),
                 steps,
                 timings_ms: &timing,
                 body_traces: traces.get(),
+                programs: Programs { compiled, loaded },
                 platform: device.platform(),
             };
             return output::print(|out| {

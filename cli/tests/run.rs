@@ -115,6 +115,50 @@ fn json_is_one_object() {
 }
 
 #[test]
+fn the_second_process_compiles_nothing() {
+    let directory = directory();
+    let run = |cache: &Path| {
+        let mut command = command(directory.path(), &format!("{RUN} --json"));
+        command.env("ONETRACE_COMPILATION_CACHE_DIR", cache).output().unwrap()
+    };
+    let report = |cache: &Path| -> Value { serde_json::from_slice(&run(cache).stdout).unwrap() };
+    let cache = directory.path().join("cache");
+    let (first, second) = (report(&cache), report(&cache));
+    let compiled = first["programs"]["compiled"].as_u64().unwrap();
+    assert!(compiled > 1);
+    assert_eq!(first["programs"]["loaded"], 0);
+    assert_eq!(second["programs"], serde_json::json!({"compiled": 0, "loaded": compiled}));
+    assert_eq!(first["final_carry"], second["final_carry"]);
+
+    let refused = run(&directory.path().join("x.npy/cache"));
+    let stderr = String::from_utf8(refused.stderr).unwrap();
+    assert!(!refused.status.success());
+    assert!(stderr.contains("ONETRACE_COMPILATION_CACHE_DIR: "), "{stderr}");
+}
+
+#[test]
+fn how_much_memory_is_kept_changes_no_number() {
+    let directory = directory();
+    let run = |kept: &str| {
+        let mut command = command(directory.path(), RUN);
+        command.env("ONETRACE_CPU_KEPT_BYTES", kept).output().unwrap()
+    };
+    let expected = run("").stdout;
+    for kept in ["0", "1", "100000", " 18446744073709551615 "] {
+        let output = run(kept);
+        assert!(output.status.success(), "{kept}: {output:?}");
+        assert_eq!(output.stdout, expected, "{kept}");
+    }
+    for wrong in ["-1", "1 GB", "1e9", "18446744073709551616"] {
+        let output = run(wrong);
+        assert!(!output.status.success(), "{wrong}");
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        let expected = format!("ONETRACE_CPU_KEPT_BYTES: {wrong:?} is not a number of bytes");
+        assert!(stderr.contains(&expected), "{stderr}");
+    }
+}
+
+#[test]
 fn the_step_is_traced_once_however_often_it_runs() {
     let directory = directory();
     for more in ["--steps 0", "--random 4096x3", "--unroll 3"] {
@@ -492,7 +536,9 @@ fn help_reads_like_a_manual() {
                   Print one JSON object instead
 
                   Its members are final_carry (numbers; null is NaN), shape, steps, timings_ms, body_traces
-                  (how often the step was traced) and platform. Nothing goes to standard error.
+                  (how often the step was traced), programs (how many XLA compiled, and how many were loaded
+                  from the directory in ONETRACE_COMPILATION_CACHE_DIR) and platform. Nothing goes to
+                  standard error.
 
           -h, --help
                   Print help (see a summary with '-h')

@@ -15,13 +15,14 @@ use std::sync::{Arc, OnceLock};
 use xla::XlaComputation;
 
 pub use options::XlaOptions;
-pub(crate) use options::settle;
+pub(crate) use options::{flags_of_environment, settle};
 pub use plugin::Plugin;
 
 use crate::callback;
+use crate::compilation_cache;
 use crate::error::{Error, ErrorKind, Result};
 use crate::memory::host_memory;
-use crate::pjrt::{self, Client};
+use crate::pjrt::{self, Build, Client};
 use platform::Platform;
 
 /// A device that programs run on: one of a platform, such as the second GPU. Cheap to clone.
@@ -222,7 +223,9 @@ pub(crate) fn compile(
     // A plugin has an XLA of its own, with options of its own.
     let of_process = if platform.is_plugin() { settle()?.pairs() } else { &[] };
     let options = [of_process, options.pairs()].concat();
-    platform.client().compile(&ordinals, computation, &options, calls_host)
+    let build = Build { ordinals: &ordinals, options: &options, calls_host };
+    let client = platform.client();
+    compilation_cache::get_or_compile(client, platform.library(), computation, &build)
 }
 
 impl PartialEq for Device {

@@ -87,6 +87,24 @@ impl XlaOptions {
             .try_for_each(|(name, value)| check("XlaOptions", &format!("--{name}={value}")))
     }
 
+    /// These options, and behind them `others`, which are stronger.
+    pub(crate) fn followed_by(mut self, others: &XlaOptions) -> XlaOptions {
+        self.options.extend_from_slice(&others.options);
+        self
+    }
+
+    /// Whether the process has a value for an option: one that was [applied](XlaOptions::apply) or
+    /// one of `XLA_FLAGS`.
+    pub(crate) fn is_set_for_process(name: &str) -> bool {
+        let of_environment = flags_of_environment().unwrap_or_default();
+        let is_name = |flag: &String| {
+            let flag = flag.trim_start_matches('-');
+            flag.split('=').next() == Some(name)
+        };
+        let applied = settle().is_ok_and(|options| options.pairs().iter().any(|(n, _)| n == name));
+        applied || of_environment.iter().any(is_name)
+    }
+
     /// Names and values.
     pub(crate) fn pairs(&self) -> &[(String, String)] {
         &self.options
@@ -134,7 +152,7 @@ pub(crate) fn settle() -> Result<&'static XlaOptions> {
 }
 
 /// The options in `XLA_FLAGS`: in the variable, or in the file that it names.
-fn flags_of_environment() -> Result<Vec<String>> {
+pub(crate) fn flags_of_environment() -> Result<Vec<String>> {
     let value = std::env::var("XLA_FLAGS").unwrap_or_default();
     let value = value.trim();
     if value.is_empty() || value.starts_with('-') {

@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::{Device, Plugin, options};
 use crate::error::{Error, ErrorKind, Result};
-use crate::pjrt::Client;
+use crate::memory::host_memory;
+use crate::pjrt::{self, Client};
 
 /// The name of the platform that XLA has without a plugin.
 pub(super) const CPU: &str = "cpu";
@@ -32,6 +33,11 @@ impl Platform {
         self.library.is_some()
     }
 
+    /// The shared library that the platform's XLA is in, where that is known.
+    pub fn library(&self) -> Option<PathBuf> {
+        self.library.clone().or_else(pjrt::library)
+    }
+
     pub fn devices(self: &Arc<Platform>) -> Vec<Device> {
         let device = |ordinal| Device { platform: self.clone(), ordinal };
         (0..self.client.device_count()).map(device).collect()
@@ -43,12 +49,28 @@ pub(super) fn cpu() -> Result<Arc<Platform>> {
     static PLATFORM: OnceLock<Result<Arc<Platform>>> = OnceLock::new();
     let make = || {
         options::settle()?;
-        let client = Client::cpu().map_err(|error| {
+        let client = Client::cpu(kept_bytes()?).map_err(|error| {
             Error::new(ErrorKind::Device, format!("device: the CPU cannot be used: {error}"))
         })?;
         Ok(Arc::new(Platform { name: CPU.to_owned(), client, library: None }))
     };
     PLATFORM.get_or_init(make).clone()
+}
+
+/// The environment variable with the bytes of memory that the CPU's platform keeps for later.
+const KEPT_BYTES_VARIABLE: &str = "ONETRACE_CPU_KEPT_BYTES";
+
+/// How much memory that programs gave back is kept for the next ones, instead of going back to the
+/// system, which would have to clear it page by page at every run.
+fn kept_bytes() -> Result<usize> {
+    match std::env::var(KEPT_BYTES_VARIABLE) {
+        Ok(text) if !text.trim().is_empty() => text.trim().parse().map_err(|_| {
+            Error::argument(format!(
+                "{KEPT_BYTES_VARIABLE}: {text:?} is not a number of bytes; 0 keeps nothing"
+            ))
+        }),
+        _ => Ok(host_memory() / 8),
+    }
 }
 
 /// The platforms of plugins that were loaded. They stay: results may be on their devices.

@@ -351,7 +351,7 @@ impl Operation for Binary {
     }
 
     /// A sum of parts of a tensor, each padded with zeros to its place, is the parts joined.
-    fn fission(&self, inputs: &[Value], at: &mut Simplifier) -> Option<Vec<Value>> {
+    fn simplify(&self, inputs: &[Value], at: &mut Simplifier) -> Option<Vec<Value>> {
         let is_sum = std::ptr::eq(self.0, &table::add);
         is_sum.then(|| pad::joined(inputs, at)).flatten().map(|value| vec![value])
     }

@@ -61,6 +61,13 @@ impl Operation for Dot {
         true
     }
 
+    fn multiplications(&self, inputs: &[&Aval]) -> usize {
+        let Ok([x, y]) = self::inputs(self, inputs) else { return 0 };
+        let used = |axis: &usize| self.rhs_contract.contains(axis) || self.rhs_batch.contains(axis);
+        let free = (0..y.rank()).filter(|axis| !used(axis));
+        free.fold(x.size(), |size, axis| size.saturating_mul(y.shape[axis]))
+    }
+
     /// A vector times a matrix is lowered as the matrix times the vector. XLA:CPU stores a constant
     /// that is the *right* operand of such a product column by column, and then sums along columns,
     /// which is slower: 0.92 instead of 0.82 µs for a step of a GRU from 32 features to 64.

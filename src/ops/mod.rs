@@ -93,6 +93,17 @@ pub(crate) trait Operation: Text {
         false
     }
 
+    /// How many multiplications it makes on inputs of these types, if it is a product of matrices.
+    fn multiplications(&self, inputs: &[&Aval]) -> usize {
+        let _ = inputs;
+        0
+    }
+
+    /// Whether it runs its regions again and again.
+    fn is_loop(&self) -> bool {
+        false
+    }
+
     /// The part that needs no unknown input and the part that is left; `None` if all of it is left.
     fn split(&self, unknown: &[bool]) -> Result<Option<SplitOp>> {
         let _ = unknown;

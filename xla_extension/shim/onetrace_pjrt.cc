@@ -5,7 +5,9 @@
 #include <dlfcn.h>
 
 #include <cstdint>
+#include <cstring>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <utility>
 #include <vector>
@@ -18,6 +20,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "guarded.h"
+#include "memory_pool.h"
 #include "xla/debug_options_flags.h"
 #include "xla/hlo/builder/xla_computation.h"
 #include "xla/hlo/ir/hlo_module.h"
@@ -48,6 +51,27 @@ absl::Status give(absl::StatusOr<std::unique_ptr<T>> made, T** out) {
   return made.status();
 }
 
+// While there is one, XLA logs nothing but what ends the process. Threads may have one each.
+class Quiet {
+ public:
+  Quiet() {
+    std::lock_guard<std::mutex> lock(mutex_);
+    if (count_++ > 0) return;
+    logged_ = absl::MinLogLevel();
+    absl::SetMinLogLevel(absl::LogSeverityAtLeast::kFatal);
+  }
+  ~Quiet() {
+    std::lock_guard<std::mutex> lock(mutex_);
+    if (--count_ == 0) absl::SetMinLogLevel(logged_);
+  }
+
+ private:
+  static inline std::mutex mutex_;
+  static inline int count_ = 0;
+  // What was logged before the first one.
+  static inline absl::LogSeverityAtLeast logged_ = absl::LogSeverityAtLeast::kInfo;
+};
+
 // Reads an option, written as `--name=value`, into `debug_options`, or into those of the process.
 absl::Status read_option(const char* option, xla::DebugOptions* debug_options) {
   std::vector<tsl::Flag> known;
@@ -59,10 +83,8 @@ absl::Status read_option(const char* option, xla::DebugOptions* debug_options) {
   // What is not known is left behind.
   std::vector<std::string> options = {option};
   // The caller says what is wrong, and better than the parser would.
-  const absl::LogSeverityAtLeast logged = absl::MinLogLevel();
-  absl::SetMinLogLevel(absl::LogSeverityAtLeast::kFatal);
+  const Quiet quiet;
   const bool good = tsl::Flags::Parse(options, known);
-  absl::SetMinLogLevel(logged);
   if (!options.empty()) return absl::NotFoundError("unknown option");
   return good ? absl::OkStatus() : absl::InvalidArgumentError("not a value of this option");
 }
@@ -78,6 +100,57 @@ xla::CompileOptions::OptionOverride option_override(const std::string& name, std
   return value;
 }
 
+// The options to compile for devices of one client, one replica for each. `options` hold for this
+// compilation only, in front of those of the process: names and values, one after the other.
+xla::CompileOptions compile_options(PjRtDevice* const* devices, size_t replicas,
+                                    const char* const* options, size_t option_count) {
+  xla::CompileOptions compile;
+  xla::DeviceAssignment assignment(replicas, /*computation_count=*/1);
+  for (size_t i = 0; i < replicas; ++i) assignment(i, 0) = devices[i]->id();
+  compile.executable_build_options.set_num_replicas(replicas);
+  compile.executable_build_options.set_num_partitions(1);
+  compile.executable_build_options.set_device_assignment(assignment);
+  for (size_t i = 0; i < option_count; ++i) {
+    const char* name = options[2 * i];
+    compile.env_option_overrides.emplace_back(name, option_override(name, options[2 * i + 1]));
+  }
+  return compile;
+}
+
+#if __has_include("xla/pjrt/plugin/xla_cpu/cpu_memory.h")
+// A block of the pool, for as long as XLA needs it.
+class Pooled : public xla::CpuMemory {
+ public:
+  Pooled(onetrace::MemoryPool* pool, void* base, size_t size)
+      : pool_(pool), base_(base), size_(size) {}
+  ~Pooled() override { pool_->release(base_, size_); }
+
+  void* base() const override { return base_; }
+  size_t size_bytes() const override { return size_; }
+
+ private:
+  onetrace::MemoryPool* const pool_;
+  void* const base_;
+  const size_t size_;
+};
+
+void use_pool(size_t limit, xla::CpuClientOptions& options) {
+  // Never freed: a buffer may be the last thing that ends.
+  auto* pool = new onetrace::MemoryPool(limit);
+  options.allocator = [pool](size_t size, size_t alignment)
+      -> absl::StatusOr<std::unique_ptr<xla::CpuMemory>> {
+    void* base = pool->allocate(size, alignment);
+    if (base == nullptr) {
+      return absl::ResourceExhaustedError(StrCat("the system has no ", size, " bytes"));
+    }
+    return std::make_unique<Pooled>(pool, base, size);
+  };
+}
+#else
+// This version of XLA takes no allocator.
+void use_pool(size_t, xla::CpuClientOptions&) {}
+#endif
+
 }  // namespace
 
 extern "C" {
@@ -92,6 +165,11 @@ char* onetrace_check_option(const char* option) {
   });
 }
 
+// The options of the process: a serialized DebugOptions.
+char* onetrace_options(char** bytes, size_t* size) {
+  return guarded([&] { return give(xla::GetDebugOptionsFromFlags(), bytes, size); });
+}
+
 // Sets an option of XLA for all that this process does from now on. No other thread may be using XLA.
 char* onetrace_set_option(const char* option) {
   return guarded([&] { return read_option(option, nullptr); });
@@ -100,7 +178,8 @@ char* onetrace_set_option(const char* option) {
 // ---- Clients and devices ----
 
 // A client with as many CPU devices as the options of the process say. Each has threads of its own.
-char* onetrace_cpu_client(PjRtClient** out) {
+// Memory that is given back is kept for later, up to `kept_bytes` of it.
+char* onetrace_cpu_client(size_t kept_bytes, PjRtClient** out) {
   return guarded([&] {
     const int count = xla::GetDebugOptionsFromFlags().xla_force_host_platform_device_count();
     if (count < 1 || count > 1024) {
@@ -109,6 +188,7 @@ char* onetrace_cpu_client(PjRtClient** out) {
     }
     xla::CpuClientOptions options;
     options.asynchronous = false;
+    if (kept_bytes > 0) use_pool(kept_bytes, options);
     return give(xla::GetXlaPjrtCpuClient(std::move(options)), out);
   });
 }
@@ -175,6 +255,26 @@ void onetrace_client_free(PjRtClient* client) { delete client; }
 
 char* onetrace_client_version(const PjRtClient* client) { return copy(client->platform_version()); }
 
+// What programs of the client depend on beside its version: the devices there are, and of a CPU what
+// it can do. To be compared, not to be read.
+char* onetrace_client_topology(const PjRtClient* client, char** bytes, size_t* size) {
+  return guarded([&] {
+    auto topology = client->GetTopologyDescription();
+    if (!topology.ok()) return topology.status();
+    auto serialized = (*topology)->Serialize();
+    if (!serialized.ok()) return serialized.status();
+    return give(*serialized, bytes, size);
+  });
+}
+
+// The file of the library that XLA is in, or null.
+char* onetrace_library() {
+  Dl_info info;
+  auto* function = reinterpret_cast<void*>(&xla::GetXlaPjrtCpuClient);
+  const bool found = dladdr(function, &info) != 0 && info.dli_fname != nullptr;
+  return found ? copy(info.dli_fname) : nullptr;
+}
+
 size_t onetrace_client_device_count(const PjRtClient* client) {
   return client->addressable_devices().size();
 }
@@ -222,6 +322,16 @@ char* onetrace_buffer_to_host(PjRtBuffer* buffer, char* bytes, size_t size) {
     if (xla::ShapeUtil::ByteSizeOf(shape) != static_cast<int64_t>(size)) {
       return absl::InternalError(StrCat(size, " bytes for ", shape.ToString()));
     }
+    // XLA:CPU has another thread copy, and waking it takes longer than copying what is small.
+    if (buffer->IsOnCpu() && buffer->on_device_shape().layout() == shape.layout()) {
+      absl::Status ready = buffer->GetReadyFuture().Await();
+      if (!ready.ok()) return ready;
+      auto memory = buffer->AcquireExternalReference();
+      if (!memory.ok()) return memory.status();
+      // Nothing is there where there is no element.
+      if (size > 0) std::memcpy(bytes, (*memory)->OpaqueDeviceMemoryDataPointer(), size);
+      return absl::OkStatus();
+    }
     xla::MutableBorrowingLiteral literal(bytes, shape);
     return buffer->ToLiteral(&literal).Await();
   });
@@ -240,23 +350,50 @@ void onetrace_buffer_free(PjRtBuffer* buffer) { delete buffer; }
 
 // ---- Executables ----
 
-// Compiles a computation for devices of one client, one replica for each. The options hold for this
-// compilation only, in front of those of the process: names and values, one after the other.
+// Compiles a computation for devices of one client, with options as `compile_options` takes them.
 char* onetrace_compile(PjRtDevice* const* devices, size_t replicas,
                        const xla::XlaComputation* computation, const char* const* options,
                        size_t option_count, PjRtLoadedExecutable** out) {
   return guarded([&] {
-    xla::CompileOptions compile;
-    xla::DeviceAssignment assignment(replicas, /*computation_count=*/1);
-    for (size_t i = 0; i < replicas; ++i) assignment(i, 0) = devices[i]->id();
-    compile.executable_build_options.set_num_replicas(replicas);
-    compile.executable_build_options.set_num_partitions(1);
-    compile.executable_build_options.set_device_assignment(assignment);
-    for (size_t i = 0; i < option_count; ++i) {
-      const char* name = options[2 * i];
-      compile.env_option_overrides.emplace_back(name, option_override(name, options[2 * i + 1]));
-    }
+    auto compile = compile_options(devices, replicas, options, option_count);
     return give(devices[0]->client()->CompileAndLoad(*computation, compile), out);
+  });
+}
+
+// What a computation computes, as bytes to compare: its HloModuleProto without the places in the
+// source that it came from.
+char* onetrace_computation_key(const xla::XlaComputation* computation, char** bytes, size_t* size) {
+  return guarded([&] {
+    HloModuleProto module = computation->proto();
+    module.clear_stack_frame_index();
+    for (auto& of_module : *module.mutable_computations()) {
+      for (auto& instruction : *of_module.mutable_instructions()) instruction.clear_metadata();
+    }
+    return give(module, bytes, size);
+  });
+}
+
+// A compiled program as bytes, for the same version of XLA and the same kind of device.
+char* onetrace_serialize(const PjRtLoadedExecutable* executable, char** bytes, size_t* size) {
+  return guarded([&] {
+    auto serialized = executable->SerializeExecutable();
+    if (!serialized.ok()) return serialized.status();
+    return give(*serialized, bytes, size);
+  });
+}
+
+// The program of `onetrace_serialize`. The arguments are those it was compiled with.
+char* onetrace_deserialize(PjRtDevice* const* devices, size_t replicas, const char* bytes,
+                           size_t size, const char* const* options, size_t option_count,
+                           PjRtLoadedExecutable** out) {
+  return guarded([&] {
+    auto compile = compile_options(devices, replicas, options, option_count);
+    // XLA:CPU compares the features that code was compiled for with those of the machine, and takes
+    // for features what tells its compiler which of two ways is faster.
+    const Quiet quiet;
+    return give(devices[0]->client()->LoadSerializedExecutable(absl::string_view(bytes, size),
+                                                               compile, xla::LoadOptions()),
+                out);
   });
 }
 

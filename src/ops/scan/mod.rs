@@ -140,6 +140,10 @@ impl Operation for ScanOp {
         self.batched(size, inputs)
     }
 
+    fn is_loop(&self) -> bool {
+        true
+    }
+
     fn regions(&self) -> Vec<&Func> {
         vec![&self.body]
     }

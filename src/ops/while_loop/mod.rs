@@ -106,6 +106,10 @@ impl Operation for WhileOp {
         self.batched(size, inputs)
     }
 
+    fn is_loop(&self) -> bool {
+        true
+    }
+
     fn regions(&self) -> Vec<&Func> {
         vec![&self.condition, &self.body]
     }

@@ -1,13 +1,15 @@
 //! After the loop: what only the ys need, and sums of products that are carried and not looked at.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::{Depends, MEMORY, Part, bytes, bytes_of_matrix, definitions, params};
+use crate::host::{HostArray, Scalar};
 use crate::ir::{Equation, Value};
 use crate::ops::Op;
-use crate::ops::broadcast::Reshape;
+use crate::ops::broadcast::{Broadcast, Reshape};
+use crate::ops::constant::Constant;
 use crate::ops::dot::Dot;
-use crate::ops::reduce::{Fold, Reduce};
 use crate::ops::scan::ScanOp;
 use crate::transform::cut::{Node, cheapest};
 use crate::transform::simplify::{Simplifier, is_zero};
@@ -277,12 +279,9 @@ impl<'a> After<'a> {
             (Op::Dot(dot), &[x, y]) if self.varying(equation).count() == 2 => {
                 Sum::Product(dot, [x, y])
             }
-            // What only moves has as many elements, and so have the sums.
-            _ if self.is_product[value.index()]
-                || equation.op.rules().only_moves() && self.is_linear(equation) =>
-            {
-                Sum::Linear(equation)
-            }
+            _ if self.is_product[value.index()] => Sum::Linear(equation),
+            // What is not made larger is as well summed up before.
+            _ if self.is_linear(equation) && equation.inputs().len() == 1 => Sum::Linear(equation),
             _ => Sum::Itself,
         }
     }
@@ -309,10 +308,7 @@ impl<'a> After<'a> {
     ) -> Value {
         match self.sum_of(value) {
             Sum::Zero => self.outside(value, inputs, at),
-            Sum::Itself => {
-                let reduce = Reduce { kind: Fold::Sum, axes: vec![0] };
-                at.record(reduce, vec![all[&value]])[0]
-            }
+            Sum::Itself => sum_over_steps(all[&value], at),
             Sum::Product(dot, operands) => product_over_steps(dot, operands.map(|v| all[&v]), at),
             Sum::Linear(equation) => {
                 let summed = equation.inputs().iter().map(|&input| {
@@ -344,6 +340,19 @@ impl<'a> After<'a> {
     fn is_zero(&self, value: Value) -> bool {
         is_zero(value, &|value| self.made_by[value.index()])
     }
+}
+
+/// The sum over all steps: a product with ones, which XLA:CPU computes at the speed of memory, where
+/// its reductions of many elements take several passes.
+fn sum_over_steps(values: Value, at: &mut Simplifier) -> Value {
+    let aval = at.aval(values).clone();
+    let steps = aval.shape[0];
+    let one = HostArray::scalar(Scalar::from(1.0), aval.dtype).expect("only floats are summed up");
+    let one = at.record(Constant { value: Arc::new(one), name: String::new() }, vec![])[0];
+    let ones = at.record(Broadcast { shape: vec![steps], axes: vec![] }, vec![one])[0];
+    let (lhs_contract, rhs_contract) = (vec![0], vec![0]);
+    let dot = Dot { lhs_contract, rhs_contract, lhs_batch: vec![], rhs_batch: vec![] };
+    at.record(dot, vec![ones, values])[0]
 }
 
 /// The sum of products over all steps, of which `operands` have all operands.

@@ -1,18 +1,23 @@
 //! Products of joined parts are taken apart. With a matrix that is the same at every step it is the sum
 //! of the products of the parts with parts of the matrix, which are cut before the loop; with what
 //! differs it is the products of the parts, joined. Less is joined then (the gates of a cell are not
-//! for each step, nor for all of them), and products are independent of each other.
+//! for each step, nor for all of them), and products are independent of each other. A matrix whose
+//! rows would be summed along is transposed before the loop, unless it is multiplied by one row.
 
 use super::Depends;
 use crate::ir::{Equation, Param, Value};
 use crate::ops::Op;
 use crate::ops::binary::Binary;
+use crate::ops::broadcast::Transpose;
 use crate::ops::concatenate::Concatenate;
 use crate::ops::dot::Dot;
 use crate::ops::scan::ScanOp;
 use crate::ops::slice::Slice;
 use crate::transform::Env;
 use crate::transform::simplify::Simplifier;
+
+/// A product over all steps packs its operands anew, which pays from so many columns on.
+const WIDE: usize = 128;
 
 impl ScanOp {
     /// The scan with products of joined parts taken apart.
@@ -45,12 +50,24 @@ fn taken_apart(
     let Op::Dot(dot) = &equation.op else { return None };
     let varies = |&value: &Value| depends[value.index()] != Depends::Invariant;
     let varies: Vec<bool> = equation.inputs().iter().map(varies).collect();
-    let side = (0..2).find(|&side| varies[side] && joined(inputs[side], at).is_some())?;
-    let (axis, parts) = joined(inputs[side], at)?;
-    match varies[1 - side] {
-        false => sum_of_products(dot, side, axis, parts, inputs, at),
-        true => joined_products(dot, side, axis, parts, inputs, at),
+    if let Some(side) = (0..2).find(|&side| varies[side] && joined(inputs[side], at).is_some()) {
+        let (axis, parts) = joined(inputs[side], at)?;
+        return match varies[1 - side] {
+            false => sum_of_products(dot, side, axis, parts, inputs, at),
+            true => joined_products(dot, side, axis, parts, inputs, at),
+        };
     }
+    (varies == [true, false]).then(|| product(dot, inputs, at))
+}
+
+/// The product of the left operand with the right one, which is the same at every step.
+fn product(dot: &Dot, inputs: &[Value], at: &mut Simplifier) -> Value {
+    let sums_rows = dot.rhs_contract == [1] && dot.rhs_batch.is_empty();
+    if at.aval(inputs[1]).rank() != 2 || !sums_rows || dot.rows(at.aval(inputs[0]), 0) <= 1 {
+        return at.record(dot.clone(), inputs.to_vec())[0];
+    }
+    let matrix = at.record(Transpose { permutation: vec![1, 0] }, vec![inputs[1]])[0];
+    at.record(Dot { rhs_contract: vec![0], ..dot.clone() }, vec![inputs[0], matrix])[0]
 }
 
 /// The parts that a value is joined of, and the axis.
@@ -70,6 +87,9 @@ fn joined_products(
     inputs: &[Value],
     at: &mut Simplifier,
 ) -> Option<Value> {
+    if parts.iter().any(|&part| at.aval(part).shape[axis] < WIDE) {
+        return None;
+    }
     let axis = dot.axis_of_result(side, axis, [0, 1].map(|i| at.aval(inputs[i]).rank()))?;
     let products = parts.into_iter().map(|part| {
         let mut operands = inputs.to_vec();
@@ -102,7 +122,10 @@ fn sum_of_products(
         let of_matrix = at.record(Slice { starts, limits, strides }, vec![matrix])[0];
         let mut operands = vec![of_matrix; 2];
         operands[side] = part;
-        let product = at.record(dot.clone(), operands)[0];
+        let product = match side {
+            0 => product(dot, &operands, at),
+            _ => at.record(dot.clone(), operands)[0],
+        };
         sum = Some(match sum {
             None => product,
             Some(sum) => at.record(Binary::add(), vec![sum, product])[0],
