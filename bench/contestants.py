@@ -2,6 +2,7 @@
 
 import ctypes
 import json
+import os
 import pathlib
 import select
 import signal
@@ -12,6 +13,8 @@ WORKERS = pathlib.Path(__file__).resolve().parent / "workers"
 
 # Seconds until an answer must be there.
 PATIENCE = 600
+# What is compiled is compiled anew, so that the times to compile mean something.
+CACHES = ["ONETRACE_COMPILATION_CACHE_DIR", "JAX_COMPILATION_CACHE_DIR"]
 # Of Linux's `prctl`: the signal a process gets when its parent ends.
 PR_SET_PDEATHSIG = 1
 
@@ -55,11 +58,12 @@ class Contestant:
     def ask(self, request):
         """The answer, a dictionary; it has `error` where there is no other."""
         if self.process is None:
+            environment = {name: value for name, value in os.environ.items() if name not in CACHES}
             try:
                 self.process = subprocess.Popen(
                     [str(word) for word in self.command],
                     stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-                    preexec_fn=end_with_parent,
+                    preexec_fn=end_with_parent, env=environment,
                 )
             except OSError as error:
                 return {"error": f"it cannot be started: {error.strerror}"}
