@@ -78,7 +78,7 @@ mod tests {
     use crate::prelude::*;
 
     fn largest_step(f: impl Fn(Tensor) -> Tensor, x: Tensor) -> usize {
-        Products::of(jit(f).lower(x).unwrap().simplified()).largest_step
+        Products::of(&jit(f).trace(x).unwrap().func().simplified()).largest_step
     }
 
     #[test]
