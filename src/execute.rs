@@ -14,7 +14,7 @@ use crate::lower;
 use crate::ops::Op;
 use crate::pjrt::{self, Buffer};
 use crate::tensor::{Repr, Tensor};
-use crate::{loop_kernel, vector_width};
+use crate::tuning;
 
 /// A program that XLA compiled for a device. Many threads can run it at the same time.
 pub(crate) struct Executable {
@@ -168,12 +168,10 @@ fn cached(func: Func, device: &Device, goal: CompileFor) -> Result<Arc<Executabl
         return Ok(executable);
     }
     // The lock is not held while XLA compiles: other threads go on.
-    let simplified = func.simplified();
-    let computation = lower::lower(&simplified, &[])?;
+    let fissioned = func.simplified().fissioned();
+    let computation = lower::lower(&fissioned, &[])?;
     let results = func.result_avals();
-    let options = vector_width::options(&simplified, device)
-            .followed_by(&loop_kernel::options(&simplified, device))
-            .followed_by(&goal.options());
+    let options = tuning::options(&fissioned, device).followed_by(&goal.options());
     let calls_host = func.has_effect();
     let executable =
         Executable::compile(&computation, results, Vec::new(), device, &options, calls_host)?;

@@ -22,7 +22,7 @@ use crate::ops::control::prefixed;
 use crate::tensor::Tensor;
 use crate::trace::{self, Captures, Kind};
 use crate::tree::{self, Key, Structure, Tree};
-use crate::{loop_kernel, vector_width};
+use crate::tuning;
 
 /// Makes a function of a closure that is traced, compiled and then only run; `jax.jit`.
 ///
@@ -250,10 +250,11 @@ impl<A: Tree, R: Tree> Traced<A, R> {
         let captured = self.captures.len();
         let donated: Vec<usize> = self.donated.iter().map(|i| i + captured).collect();
         let aliases = aliases(&self.func, &donated);
-        let simplified = if std::env::var_os("NOFISSION").is_some() { self.func.simplified() } else { self.func.fissioned() };
-        let computation = lower::lower(&simplified, &aliases)?;
+        let simplified = self.func.simplified();
+        let fissioned = simplified.fissioned();
+        let computation = lower::lower(&fissioned, &aliases)?;
         let donated = aliases.iter().map(|a| a.1).collect();
-        Ok(Lowered { traced: self, simplified, computation, donated })
+        Ok(Lowered { traced: self, simplified, fissioned, computation, donated })
     }
 }
 
@@ -276,6 +277,7 @@ fn aliases(func: &Func, donated: &[usize]) -> Vec<(usize, usize)> {
 pub struct Lowered<A, R> {
     traced: Traced<A, R>,
     simplified: Func,
+    fissioned: Func,
     computation: XlaComputation,
     /// Positions of parameters whose memory a result takes over.
     donated: Vec<usize>,
@@ -287,9 +289,14 @@ impl<A: Tree, R: Tree> Lowered<A, R> {
         &self.traced.func
     }
 
-    /// What was recorded, [simplified](Func::simplified): the HLO is made of this.
+    /// What was recorded, [simplified](Func::simplified).
     pub fn simplified(&self) -> &Func {
         &self.simplified
+    }
+
+    /// What was recorded, simplified and [fissioned](Func::fissioned): the HLO is made of this.
+    pub fn fissioned(&self) -> &Func {
+        &self.fissioned
     }
 
     /// The IR as text; large constants are left out.
@@ -366,10 +373,8 @@ impl<A: Tree, R: Tree> Lowered<A, R> {
     /// whatever else it reports.
     pub fn compile_with(self, device: &Device, options: &XlaOptions) -> Result<Compiled<A, R>> {
         options.check()?;
-        let Lowered { traced, simplified, computation, donated } = self;
-        let options = vector_width::options(&simplified, device)
-            .followed_by(&loop_kernel::options(&simplified, device))
-            .followed_by(options);
+        let Lowered { traced, fissioned, computation, donated, .. } = self;
+        let options = tuning::options(&fissioned, device).followed_by(options);
         let results = traced.func.result_avals();
         let calls_host = traced.func.has_effect();
         let executable =

@@ -21,7 +21,7 @@ use crate::tensor::{Repr, Tensor};
 use crate::trace::{self, Captures, Kind};
 use crate::transform::varying::varying;
 use crate::tree::{self, Structure, Tree};
-use crate::vector_width;
+use crate::tuning;
 
 /// Makes a function that several devices run at the same time, each with its part of the arguments:
 /// data parallelism; `jax.pmap`.
@@ -295,9 +295,9 @@ impl<A: Tree, R: Tree, F: Fn(A) -> R> Pmap<A, R, F> {
     }
 
     fn compile(traced: Traced<R>, call: &Call) -> Result<Program<R>> {
-        let simplified = traced.func.simplified();
-        let computation = lower::lower(&simplified, &[])?;
-        let options = vector_width::options(&simplified, &call.devices[0]);
+        let fissioned = traced.func.simplified().fissioned();
+        let computation = lower::lower(&fissioned, &[])?;
+        let options = tuning::options(&fissioned, &call.devices[0]);
         let calls_host = traced.func.has_effect();
         let program = device::compile(&call.devices, &computation, &options, calls_host)?;
         let count = call.devices.len();

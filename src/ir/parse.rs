@@ -262,6 +262,13 @@ impl<'a> Parser<'a> {
     /// Takes the attribute `name=value`; the first one of an operation opens the braces, and the
     /// last one closes them.
     pub fn attribute<T: Attribute>(&mut self, first: bool, last: bool, name: &str) -> Result<T> {
+        if let Some(omitted) = T::omitted()
+            && !self.text[self.pos..]
+                .trim_start_matches([',', ' '])
+                .starts_with(&format!("{name}="))
+        {
+            return Ok(omitted);
+        }
         self.expect(if first { "{" } else { "," })?;
         self.expect(name)?;
         self.expect("=")?;

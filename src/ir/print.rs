@@ -129,7 +129,10 @@ impl Printer {
     }
 
     /// Appends one attribute of an operation; the first one opens the braces.
-    pub fn attribute(&mut self, first: bool, name: &str, value: &impl Attribute) {
+    pub fn attribute<T: Attribute>(&mut self, first: bool, name: &str, value: &T) {
+        if T::omitted().is_some_and(|omitted| omitted == *value) {
+            return;
+        }
         self.push(if first { " {" } else { ", " });
         self.push(format_args!("{name}="));
         value.print(self);
@@ -137,7 +140,13 @@ impl Printer {
 }
 
 /// A type that an operation can hold as an attribute: it has a text form that reads back.
-pub(crate) trait Attribute: Sized {
+pub(crate) trait Attribute: Sized + PartialEq {
     fn print(&self, printer: &mut Printer);
     fn parse(parser: &mut super::parse::Parser<'_>) -> crate::Result<Self>;
+
+    /// The value that is not written. An attribute that has one is neither the first nor the last of
+    /// its operation.
+    fn omitted() -> Option<Self> {
+        None
+    }
 }

@@ -4,8 +4,8 @@ use xla::XlaOp;
 
 use super::binary::Operand;
 use super::broadcast::Broadcast;
-use super::select::select;
 use super::concatenate::Concatenate;
+use super::select::select;
 use super::{Op, Operation, inputs, rules};
 use crate::Tensor;
 use crate::aval::{Aval, DType, Shape};
@@ -199,7 +199,6 @@ impl Band {
         Some(Band { value, zero, axis, low, size, high })
     }
 }
-
 
 /// Padding.
 impl Tensor {

@@ -62,8 +62,8 @@ pub(crate) fn cheapest(wanted: &[Value], node: impl Fn(Value) -> Node) -> BTreeS
         let next = along.map(|edge| edge.source()).chain(against.map(|edge| edge.target()));
         to_see.extend(next.filter(|&next| behind.insert(next)).collect::<Vec<_>>());
     }
-    let cut = edges.iter().filter(|(_, (before, made))| {
-        behind.contains(made) && !behind.contains(before)
-    });
+    let cut = edges
+        .iter()
+        .filter(|(_, (before, made))| behind.contains(made) && !behind.contains(before));
     cut.map(|(&value, _)| value).collect()
 }

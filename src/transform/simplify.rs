@@ -21,9 +21,11 @@ use crate::ir::{Equation, Func, FuncBuilder, Param, Source, Value};
 use crate::ops::Op;
 
 impl Func {
-    /// The function [simplified](Func::simplified), after work left its loops.
+    /// A function that was [simplified](Func::simplified), with what its loops need not do at each
+    /// step done for all steps at once; see [`Fission`](crate::Fission). Sums may be associated in
+    /// another way, and nothing else is computed otherwise.
     pub fn fissioned(&self) -> Func {
-        fissioned(&self.simplified()).simplified()
+        fissioned(self).simplified()
     }
 
     /// The function as it is lowered: it takes and gives the same, and computes nothing twice, in

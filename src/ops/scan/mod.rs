@@ -3,10 +3,11 @@
 use xla::{XlaComputation, XlaOp};
 
 mod chunks;
-mod fission;
+pub(crate) mod fission;
 mod simplify;
 mod transform;
 
+use self::fission::Fission;
 use super::checkpoint::Checkpoint;
 use super::control::{
     Pure, check_carry, next_carry, prefixed, record_tree, result_tree, retyped, trace_region,
@@ -22,7 +23,7 @@ use crate::transform::batch::Batched;
 use crate::transform::count;
 use crate::transform::jvp::Dual;
 use crate::transform::prune::{Effects, PrunedOp, prune_loop};
-use crate::transform::simplify::{Simplifier, fissioned};
+use crate::transform::simplify::Simplifier;
 use crate::transform::split::SplitOp;
 use crate::transform::transpose::Input;
 use crate::tree::{self, Path, Tree};
@@ -36,6 +37,7 @@ operation! {
         length: usize,
         reverse: bool,
         unroll: usize,
+        fission: Fission,
         constants: usize,
         carry: usize,
         body: Func,
@@ -161,8 +163,10 @@ impl Operation for ScanOp {
     }
 
     fn fission(&self, inputs: &[Value], at: &mut Simplifier) -> Option<Vec<Value>> {
-        let op = ScanOp { body: fissioned(&self.body), ..*self };
-        Some(op.fissioned(inputs, at))
+        match self.fission {
+            Fission::Off => None,
+            _ => Some(self.fissioned(inputs, at)),
+        }
     }
 
     fn prune(&self, used: &[bool], effects: Effects) -> Option<PrunedOp> {
@@ -303,6 +307,7 @@ pub struct Scan {
     reverse: bool,
     unroll: usize,
     checkpoint: Checkpoint,
+    fission: Fission,
     progress: Option<String>,
 }
 
@@ -325,6 +330,7 @@ impl Scan {
             reverse: false,
             unroll: 1,
             checkpoint: Checkpoint::None,
+            fission: Fission::Auto,
             progress: None,
         }
     }
@@ -352,6 +358,12 @@ impl Scan {
     /// over chunks of steps, whose steps are a loop inside; the results are the same.
     pub fn checkpoint(mut self, checkpoint: Checkpoint) -> Scan {
         self.checkpoint = checkpoint;
+        self
+    }
+
+    /// How much of the steps may be computed for all of them at once, before and after the loop.
+    pub fn fission(mut self, fission: Fission) -> Scan {
+        self.fission = fission;
         self
     }
 
@@ -449,6 +461,7 @@ impl Scan {
                 length,
                 reverse: self.reverse,
                 unroll: self.unroll,
+                fission: self.fission,
                 constants: captures.len(),
                 carry: tree::leaves(&init).len(),
                 body,

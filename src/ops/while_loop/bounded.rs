@@ -11,6 +11,7 @@ use crate::aval::{Aval, DType};
 use crate::error::{Error, Result};
 use crate::ir::Func;
 use crate::ops::checkpoint::CheckpointOp;
+use crate::ops::scan::fission::Fission;
 use crate::ops::scan::{ScanOp, counter_dtype};
 use crate::ops::select::select;
 use crate::ops::stop_gradient::stop_gradient;
@@ -70,6 +71,7 @@ impl WhileOp {
                 length: steps,
                 reverse: false,
                 unroll: 1,
+                fission: Fission::Auto,
                 constants: inputs.len(),
                 carry: carried,
                 body: step,
@@ -92,6 +94,7 @@ impl WhileOp {
                 length: chunks,
                 reverse: false,
                 unroll: 1,
+                fission: Fission::Auto,
                 constants,
                 carry: carried,
                 body,

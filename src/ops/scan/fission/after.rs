@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::{Depends, MEMORY, Part, bytes, bytes_of_matrix, definitions, params};
+use super::{Depends, Part, bytes, bytes_of_matrix, definitions, params};
 use crate::host::{HostArray, Scalar};
 use crate::ir::{Equation, Value};
 use crate::ops::Op;
@@ -40,7 +40,11 @@ impl ScanOp {
         body.take([constants.clone(), kept(&carry), xs.clone()].concat());
         let effects = func.equations().iter().filter(|equation| equation.op.rules().has_effect());
         body.copy_for(
-            &effects.flat_map(|equation| equation.inputs()).chain(&results).copied().collect::<Vec<_>>(),
+            &effects
+                .flat_map(|equation| equation.inputs())
+                .chain(&results)
+                .copied()
+                .collect::<Vec<_>>(),
         );
         let body = body.finish(&results);
         let op = ScanOp { carry: stays.len(), body, ..*self };
@@ -49,7 +53,8 @@ impl ScanOp {
         let made = at.record(op, [of_constants, &kept(init), of_xs].concat());
         let (last, all_stacked) = made.split_at(stays.len());
 
-        let wanted: BTreeSet<Value> = ys.iter().copied().chain(plan.needed.iter().copied()).collect();
+        let wanted: BTreeSet<Value> =
+            ys.iter().copied().chain(plan.needed.iter().copied()).collect();
         let wanted: Vec<Value> = wanted.into_iter().collect();
         let mut step = Part::of(func);
         step.take([constants, xs, stacked].concat());
@@ -60,7 +65,8 @@ impl ScanOp {
         };
         let all: BTreeMap<Value, Value> = wanted.into_iter().zip(all).collect();
 
-        let mut outputs: BTreeMap<usize, Value> = stays.into_iter().zip(last.iter().copied()).collect();
+        let mut outputs: BTreeMap<usize, Value> =
+            stays.into_iter().zip(last.iter().copied()).collect();
         for (i, summand) in plan.sums {
             let sum = after.sum(summand, &all, inputs, at);
             let addition = &after.made_by[carried[i].index()].expect("a sum was found").op;
@@ -173,7 +179,10 @@ impl<'a> After<'a> {
         };
         let needed = sums.iter().flat_map(|i| found[i].1.values.iter().copied()).collect();
         let is_nothing = sums.is_empty() && stacked == ys;
-        if is_nothing || memory(&stacked).max(memory(&needed)) > memory(&ys).saturating_add(MEMORY) {
+        if is_nothing
+            || memory(&stacked).max(memory(&needed))
+                > memory(&ys).saturating_add(self.op.fission.memory())
+        {
             return None;
         }
         let sums = sums.into_iter().map(|i| (i, found[&i].0)).collect();
@@ -289,9 +298,10 @@ impl<'a> After<'a> {
     /// Whether a sum of what the equation gives is the equation of a sum: it is linear in what
     /// differs from step to step.
     fn is_linear(&self, equation: &Equation) -> bool {
-        let others = equation.inputs().iter().filter(|input| {
-            self.depends[input.index()] == Depends::Invariant
-        });
+        let others = equation
+            .inputs()
+            .iter()
+            .filter(|input| self.depends[input.index()] == Depends::Invariant);
         match equation.op {
             Op::Dot(_) => self.varying(equation).count() == 1,
             _ => equation.op.rules().is_linear() && others.copied().all(|v| self.is_zero(v)),
@@ -311,12 +321,11 @@ impl<'a> After<'a> {
             Sum::Itself => sum_over_steps(all[&value], at),
             Sum::Product(dot, operands) => product_over_steps(dot, operands.map(|v| all[&v]), at),
             Sum::Linear(equation) => {
-                let summed = equation.inputs().iter().map(|&input| {
-                    match self.depends[input.index()] {
+                let summed =
+                    equation.inputs().iter().map(|&input| match self.depends[input.index()] {
                         Depends::Invariant => self.outside(input, inputs, at),
                         _ => self.sum(input, all, inputs, at),
-                    }
-                });
+                    });
                 let summed = summed.collect();
                 at.again(&self.op.body, equation, summed)[0]
             }

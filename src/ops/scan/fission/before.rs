@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Depends, FEW_ROWS, MEMORY, Part, bytes_of_matrix, params};
+use super::{Depends, FEW_ROWS, Part, bytes_of_matrix, params};
 use crate::ir::{Equation, Func, Value};
 use crate::ops::Op;
 use crate::ops::scan::ScanOp;
@@ -39,7 +39,7 @@ impl ScanOp {
         let handed: Vec<Value> = handed.into_iter().collect();
         let made = gone.iter().flat_map(|equation| equation.outputs());
         let memory = made.map(|&value| self.bytes_of_all(func.aval(value)));
-        if handed.is_empty() || memory.fold(0, usize::saturating_add) > MEMORY {
+        if handed.is_empty() || memory.fold(0, usize::saturating_add) > self.fission.memory() {
             return stays;
         }
 

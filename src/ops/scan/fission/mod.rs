@@ -21,17 +21,88 @@ use std::collections::BTreeSet;
 
 use super::ScanOp;
 use crate::aval::Aval;
+use crate::error::Result;
+use crate::ir::parse::Parser;
+use crate::ir::print::{Attribute, Printer};
 use crate::ir::{Equation, Func, FuncBuilder, Param, Value};
 use crate::ops::Op;
 use crate::transform::Env;
-use crate::transform::simplify::Simplifier;
+use crate::transform::batch::batch;
+use crate::transform::simplify::{Simplifier, fissioned};
 
 /// Operands of a product with at most so many rows at each step are thin: the product is bound by
 /// reading the other operand.
 const FEW_ROWS: usize = 8;
 
-/// What all values that are stacked may take beyond what was stacked before, in bytes.
-const MEMORY: usize = 256 << 20;
+/// How much of what a [`Scan`](crate::Scan) does at each step may leave the loop, to be computed for
+/// all steps at once: products of matrices with what comes of the `xs`, and sums of products over the
+/// steps, such as the gradients of weights. Values are the same but for the order of sums.
+///
+/// # Examples
+/// ```
+/// use onetrace::prelude::*;
+/// let w = random::normal(&random::key(0), [64, 512], DType::F32);
+/// let step = |h: Tensor, x: Tensor| ((h + x.dot(&w)).tanh(), ());
+/// let sequence = |fission| {
+///     jit(|xs: Tensor| {
+///         let start = Tensor::zeros([512], DType::F32);
+///         Scan::new().fission(fission).run(&step, start, xs).0
+///     })
+/// };
+/// let xs = Tensor::ones([1000, 64], DType::F32);
+/// // All 1,000 products of a vector and the matrix are one product before the loop, or are not.
+/// let all = sequence(onetrace::Fission::Auto).lower(&xs)?;
+/// assert!(all.fissioned().to_string().contains("f32[1000,512] = dot"));
+/// let none = sequence(onetrace::Fission::Off).lower(&xs)?;
+/// assert!(!none.fissioned().to_string().contains("f32[1000,512] = dot"));
+/// # Ok::<(), onetrace::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Fission {
+    /// What is worth it by a model of the costs, with up to 256 MiB of further memory.
+    #[default]
+    Auto,
+    /// The same with up to so many bytes of further memory. Where the values of all steps would
+    /// take more, they are computed for as many steps at once as fit.
+    Within(usize),
+    /// Nothing.
+    Off,
+}
+
+impl Fission {
+    /// What all values that are stacked may take beyond what was stacked before, in bytes.
+    fn memory(self) -> usize {
+        match self {
+            Fission::Auto => 256 << 20,
+            Fission::Within(bytes) => bytes,
+            Fission::Off => 0,
+        }
+    }
+}
+
+impl Attribute for Fission {
+    fn print(&self, printer: &mut Printer) {
+        match self {
+            Fission::Auto => printer.push("auto"),
+            Fission::Within(bytes) => printer.push(bytes),
+            Fission::Off => printer.push("off"),
+        }
+    }
+
+    fn parse(parser: &mut Parser<'_>) -> Result<Fission> {
+        if parser.eat("auto") {
+            Ok(Fission::Auto)
+        } else if parser.eat("off") {
+            Ok(Fission::Off)
+        } else {
+            parser.number("a number of bytes, `auto` or `off`").map(Fission::Within)
+        }
+    }
+
+    fn omitted() -> Option<Fission> {
+        Some(Fission::Auto)
+    }
+}
 
 /// What a value of the body depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -47,10 +118,11 @@ enum Depends {
 impl ScanOp {
     /// The outputs of the scan, recorded in `at`, with as much as is worth it outside of the loop.
     pub(super) fn fissioned(&self, inputs: &[Value], at: &mut Simplifier) -> Vec<Value> {
-        if self.length < 2 {
-            return at.record(self.clone(), inputs.to_vec());
+        let op = ScanOp { body: fissioned(&self.body), ..*self };
+        if op.length < 2 {
+            return at.record(op, inputs.to_vec());
         }
-        let (op, inputs) = self.with_xs_made_inside(inputs, at);
+        let (op, inputs) = op.with_xs_made_inside(inputs, at);
         let (op, inputs) = op.with_products_made_before(&inputs, at);
         op.with_products_of_parts().with_results_made_after(&inputs, at)
     }
@@ -96,7 +168,7 @@ impl ScanOp {
         let mut varies = vec![true; inputs.len()];
         varies[..self.constants].fill(false);
         let all = vec![true; step.results().len()];
-        let batched = crate::transform::batch::batch(step, self.length, &varies, &all).ok()?;
+        let batched = batch(step, self.length, &varies, &all).ok()?;
         Some(at.inline(&batched.func, &inputs))
     }
 }

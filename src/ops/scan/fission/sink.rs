@@ -58,7 +58,9 @@ impl ScanOp {
             let known = at.definition(operand).filter(|e| matches!(e.op, Op::Constant(_)));
             let aval = at.aval(operand).clone();
             let value = match known {
-                Some(e) => body.builder.equation(e.op.clone(), vec![], vec![aval], e.source().clone())[0],
+                Some(e) => {
+                    body.builder.equation(e.op.clone(), vec![], vec![aval], e.source().clone())[0]
+                }
                 None => {
                     let value = body.builder.param(aval);
                     body.params.push(Param { value, name: String::new() });

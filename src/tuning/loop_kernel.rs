@@ -10,7 +10,8 @@ use crate::device::{Device, XlaOptions};
 use crate::ir::Func;
 
 /// The option of XLA, one of those that are special to a backend.
-const OPTION: (&str, &str) = ("xla_backend_extra_options", "xla_cpu_small_while_loop_byte_threshold");
+const OPTION: (&str, &str) =
+    ("xla_backend_extra_options", "xla_cpu_small_while_loop_byte_threshold");
 
 /// A loop with at most so many multiplications in a step is small: a step of the gradient of a GRU
 /// of 64 takes half of the time, and one of 128 as long as before.
