@@ -26,14 +26,18 @@ impl Checkpoint {
     }
 }
 
-/// A number of steps near √length, which divides the length if there is one: then no step is left
-/// over, and the xs need not be copied to be cut.
+/// A number of steps near √length.
 fn near_root(length: usize) -> usize {
+    steps_near(length.isqrt().max(1), length)
+}
+
+/// A number of steps of half of `most` to `most` that divides the length if there is one: then no
+/// step is left over, and the xs need not be copied to be cut.
+pub(super) fn steps_near(most: usize, length: usize) -> usize {
     /// So many numbers are tried at most: a length may be anything.
     const TRIED: usize = 4096;
-    let root = length.isqrt().max(1);
-    let smallest = (root / 2).max(root.saturating_sub(TRIED)).max(1);
-    (smallest..=root).rev().find(|steps| length.is_multiple_of(*steps)).unwrap_or(root)
+    let smallest = (most / 2).max(most.saturating_sub(TRIED)).max(1);
+    (smallest..=most).rev().find(|steps| length.is_multiple_of(*steps)).unwrap_or(most)
 }
 
 impl ScanOp {

@@ -21,6 +21,7 @@ use std::collections::BTreeSet;
 
 use self::after::After;
 use super::ScanOp;
+use super::chunks::steps_near;
 use crate::aval::Aval;
 use crate::error::Result;
 use crate::ir::parse::Parser;
@@ -164,7 +165,7 @@ impl ScanOp {
         if fit >= self.length || fit < LEAST_STEPS || has_loop {
             return None;
         }
-        let steps = self.length.div_ceil(self.length.div_ceil(fit));
+        let steps = steps_near(fit, self.length);
         let func = build("chunks", self.input_avals(), |inputs| {
             self.record_in_chunks(steps, &inputs, ScanOp::record_whole)
         });
