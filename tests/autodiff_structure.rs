@@ -212,6 +212,11 @@ fn reverse_mode_of_a_gru_does_not_grow_with_the_steps() {
     for checkpoint in [Checkpoint::None, Checkpoint::Every(4), Checkpoint::Sqrt] {
         let small = size(8, checkpoint);
         assert_eq!(size(2_048, checkpoint), small, "{checkpoint:?}");
-        assert_eq!(size(1_000_000, checkpoint), small, "{checkpoint:?}");
+        let large = size(1_000_000, checkpoint);
+        assert_eq!(large.0, small.0, "{checkpoint:?}");
+        // What is computed for all steps at once is computed in chunks where it would take much
+        // memory: a loop around the loop, and one behind it for the steps that are left over.
+        assert_eq!(size(2_000_000, checkpoint), large, "{checkpoint:?}");
+        assert!(large.1 <= 3 * small.1, "{checkpoint:?}: {} and {}", large.1, small.1);
     }
 }

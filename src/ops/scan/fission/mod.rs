@@ -160,14 +160,17 @@ impl ScanOp {
     /// `bytes`, where that is needed and worth it. What is done for all steps at once is done for
     /// those of a chunk then.
     fn in_chunks(&self, bytes: usize, inputs: &[Value], at: &mut Simplifier) -> Option<Vec<Value>> {
-        let fit = self.memory() / bytes.max(1);
+        let memory = self.memory();
+        let fit = memory / bytes.max(1);
         let has_loop = self.body.equations().iter().any(|e| !e.regions().is_empty());
         if fit >= self.length || fit < LEAST_STEPS || has_loop {
             return None;
         }
-        let steps = steps_near(fit, self.length);
+        let steps = steps_near(fit.min(self.length / 2), self.length);
+        // A chunk may take what was allowed for the whole, and is not divided again.
+        let op = ScanOp { fission: Fission::Within(memory), ..self.clone() };
         let func = build("chunks", self.input_avals(), |inputs| {
-            self.record_in_chunks(steps, &inputs, ScanOp::record_whole)
+            op.record_in_chunks(steps, &inputs, ScanOp::record_whole)
         });
         Some(at.inline(&func.ok()?, inputs))
     }
