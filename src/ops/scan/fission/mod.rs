@@ -16,9 +16,12 @@ mod after;
 mod before;
 mod layout;
 mod sink;
+mod work;
 
 use std::collections::BTreeSet;
+use std::fmt;
 
+pub use self::work::LoopWork;
 use super::ScanOp;
 use crate::aval::Aval;
 use crate::error::Result;
@@ -80,13 +83,20 @@ impl Fission {
     }
 }
 
+/// `auto`, `off` or the number of bytes.
+impl fmt::Display for Fission {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Fission::Auto => f.write_str("auto"),
+            Fission::Within(bytes) => bytes.fmt(f),
+            Fission::Off => f.write_str("off"),
+        }
+    }
+}
+
 impl Attribute for Fission {
     fn print(&self, printer: &mut Printer) {
-        match self {
-            Fission::Auto => printer.push("auto"),
-            Fission::Within(bytes) => printer.push(bytes),
-            Fission::Off => printer.push("off"),
-        }
+        printer.push(self);
     }
 
     fn parse(parser: &mut Parser<'_>) -> Result<Fission> {
