@@ -177,10 +177,15 @@ impl<'a> After<'a> {
             let bytes = values.iter().map(|&v| self.op.bytes_of_all(self.op.body.aval(v)));
             bytes.fold(0, usize::saturating_add)
         };
-        let needed = sums.iter().flat_map(|i| found[i].1.values.iter().copied()).collect();
+        let needed: BTreeSet<Value> =
+            sums.iter().flat_map(|i| found[i].1.values.iter().copied()).collect();
+        let is_x = |v: &Value| {
+            self.depends[v.index()] == Depends::Step && self.made_by[v.index()].is_none()
+        };
+        let made = needed.iter().copied().filter(|v| !is_x(v)).collect();
         let is_nothing = sums.is_empty() && stacked == ys;
         if is_nothing
-            || memory(&stacked).max(memory(&needed))
+            || memory(&stacked).max(memory(&made))
                 > memory(&ys).saturating_add(self.op.fission.memory())
         {
             return None;
@@ -371,7 +376,8 @@ fn product_over_steps(dot: &Dot, operands: [Value; 2], at: &mut Simplifier) -> V
     // Steps and rows that are contracted together are one axis: XLA would copy the operands to
     // bring them there.
     let leading: Vec<usize> = (0..dot.lhs_contract.len()).collect();
-    if dot.lhs_contract == leading && dot.rhs_contract == leading && dot.lhs_batch.is_empty() {
+    let are_leading = dot.lhs_contract == leading && dot.rhs_contract == leading;
+    if leading.len() > 1 && are_leading && dot.lhs_batch.is_empty() {
         operands = operands.map(|operand| {
             let (rows, rest) = at.aval(operand).shape.split_at(leading.len());
             let shape = [&[rows.iter().product()], rest].concat();
