@@ -35,8 +35,8 @@ fn a_table_for_people() {
         parameters                        1        1
         parameter bytes                 640      640
         constant bytes                1,560    1,544       -16    0.99
-        text bytes                    3,822   23,462   +19,640    6.14
-        proto bytes                   4,904   16,100   +11,196    3.28
+        text bytes                    3,938   23,462   +19,524    5.96
+        proto bytes                   4,968   16,100   +11,132    3.24
         body traces                       1       20       +19   20.00
         loop products                     2        0        -2    0.00
         loop multiplications            384        0      -384    0.00

@@ -152,7 +152,7 @@ fn the_hlo() {
     "#]].assert_eq(&hlo);
     let (hlo, _) = succeed(Path::new("."), SMALL);
     let dot = hlo.lines().find(|line| line.contains(" dot(")).unwrap();
-    expect![[r#"%dot.2 = f32[2]{0} dot(%constant.7, %reshape.1), lhs_contracting_dims={0}, rhs_contracting_dims={0}, metadata={op_type="dot" op_name="dot"}"#]].assert_eq(&masked(dot.trim(), "source_line="));
+    expect![[r#"%dot.2 = f32[2]{0} dot(%constant.7, %reshape.1), lhs_contracting_dims={0}, rhs_contracting_dims={0}, metadata={op_type="dot" op_name="SimpleCell/dot" source_file="cli/src/model.rs" source_line=N}"#]].assert_eq(&masked(dot.trim(), "source_line="));
 }
 
 #[test]
@@ -221,8 +221,43 @@ fn the_stablehlo() {
 fn the_ir_before_and_after_fission() {
     let size = "simple --in-features 192 --hidden 128";
     let ir = |options: &str| dump(&format!("{size} {options}"));
-    expect![[""]].assert_eq(&ir("--stage simplified"));
-    expect![[""]].assert_eq(&ir("--stage fissioned"));
+    expect![[r#"
+        func @simple(%0 "arg": f32[16,192]) -> (f32[128]) {
+          %1: f32[] = constant {value=f32[](0.0), name=""}
+          %2: f32[128] = broadcast {shape=[128], axes=[]} %1
+          %3: f32[128] = scan {length=16, reverse=false, unroll=1, constants=0, carry=1, body=func @scan_body(%0 "carry": f32[128], %1 "x": f32[192]) -> (f32[128]) {
+            %2: f32[192,128] = constant {value=f32[192,128](...), name="dense_i.kernel"}
+            %3: f32[128] = dot {lhs_contract=[0], rhs_contract=[0], lhs_batch=[], rhs_batch=[]} %1 %2
+            %4: f32[128] = constant {value=f32[128](...), name="dense_i.bias"}
+            %5: f32[128] = add %3 %4
+            %6: f32[128,128] = constant {value=f32[128,128](...), name="dense_h.kernel"}
+            %7: f32[128] = dot {lhs_contract=[0], rhs_contract=[0], lhs_batch=[], rhs_batch=[]} %0 %6
+            %8: f32[128] = add %5 %7
+            %9: f32[128] = tanh %8
+            return %9
+          }} %2 %0
+          return %3
+        }
+    "#]].assert_eq(&ir("--stage simplified"));
+    expect![[r#"
+        func @simple(%0 "arg": f32[16,192]) -> (f32[128]) {
+          %1: f32[] = constant {value=f32[](0.0), name=""}
+          %2: f32[128] = broadcast {shape=[128], axes=[]} %1
+          %3: f32[192,128] = constant {value=f32[192,128](...), name="dense_i.kernel"}
+          %4: f32[16,128] = dot {lhs_contract=[1], rhs_contract=[0], lhs_batch=[], rhs_batch=[]} %0 %3
+          %5: f32[128] = constant {value=f32[128](...), name="dense_i.bias"}
+          %6: f32[16,128] = broadcast {shape=[16, 128], axes=[1]} %5
+          %7: f32[16,128] = add %4 %6
+          %8: f32[128] = scan {length=16, reverse=false, unroll=1, constants=0, carry=1, body=func @scan_body(%0 "carry": f32[128], %1: f32[128]) -> (f32[128]) {
+            %2: f32[128,128] = constant {value=f32[128,128](...), name="dense_h.kernel"}
+            %3: f32[128] = dot {lhs_contract=[0], rhs_contract=[0], lhs_batch=[], rhs_batch=[]} %0 %2
+            %4: f32[128] = add %1 %3
+            %5: f32[128] = tanh %4
+            return %5
+          }} %2 %7
+          return %8
+        }
+    "#]].assert_eq(&ir("--stage fissioned"));
     let off = ir("--stage fissioned --fission off");
     assert_eq!(off, ir("--stage simplified --fission off --format ir"));
     assert!(dump(&format!("{size} --fission off")).contains("f32[128]{0} dot("));
@@ -379,6 +414,14 @@ fn options_that_make_no_sense() {
         error: --format: the IR is what this library traces, and a file has HLO; take hlo or stablehlo
         $ dump gru --format ir --stage optimized
         error: --format: the IR is what was traced, and XLA's passes work on HLO; take hlo, or leave --stage out
+        $ dump gru --format hlo --stage fissioned
+        error: --format: at the stages simplified and fissioned there is the IR, and HLO is made of the latter; take ir, or leave --stage out
+        $ dump module.hlo --stage simplified
+        error: --stage: this stage is one of the IR, and a file has HLO; take traced or optimized
+        $ dump gru --stage fissioned --no-metadata
+        error: --no-metadata: take --format hlo or stablehlo, whose text has them
+        $ dump gru --unrolled --fission off
+        error: the argument '--unrolled' cannot be used with '--fission <auto|off|BYTES>'
         $ dump gru --locations
         error: --locations: they are printed in the IR; add --format ir
         $ dump gru --format dot --no-metadata
