@@ -735,3 +735,40 @@ fn factors_that_do_not_fit_in_the_memory_are_not_stacked() {
         "#]],
     );
 }
+
+#[test]
+fn what_products_need_is_not_computed_twice() {
+    // The inner loop is one of all steps, and its result is also used in the outer one.
+    check(
+        r#"func @f(%0 "w": f32[160,160], %1 "h": f32[160], %2 "xs": f32[5,160]) -> (f32[160]) {
+          %3: f32[160] = scan {length=5, reverse=false, unroll=1, constants=1, carry=1, body=func @step(%0: f32[160,160], %1: f32[160], %2: f32[160]) -> (f32[160]) {
+            %3: f32[160] = scan {length=100, reverse=false, unroll=1, constants=0, carry=1, body=func @inner(%0: f32[160]) -> (f32[160]) {
+              %1: f32[160] = sin %0
+              return %1
+            }} %2
+            %4: f32[160] = dot {lhs_contract=[0], rhs_contract=[0], lhs_batch=[], rhs_batch=[]} %3 %0
+            %5: f32[160] = add %3 %4
+            %6: f32[160] = sub %1 %5
+            %7: f32[160] = tanh %6
+            return %7
+          }} %0 %1 %2
+          return %3
+        }"#,
+        expect![[r#"
+            func @f(%0 "w": f32[160,160], %1 "h": f32[160], %2 "xs": f32[5,160]) -> (f32[160]) {
+              %3: f32[5,160] = scan {length=100, reverse=false, unroll=1, constants=0, carry=1, body=func @inner(%0: f32[5,160]) -> (f32[5,160]) {
+                %1: f32[5,160] = sin %0
+                return %1
+              }} %2
+              %4: f32[5,160] = dot {lhs_contract=[1], rhs_contract=[0], lhs_batch=[], rhs_batch=[]} %3 %0
+              %5: f32[5,160] = add %3 %4
+              %6: f32[160] = scan {length=5, reverse=false, unroll=1, constants=0, carry=1, body=func @step(%0: f32[160], %1: f32[160]) -> (f32[160]) {
+                %2: f32[160] = sub %0 %1
+                %3: f32[160] = tanh %2
+                return %3
+              }} %1 %5
+              return %6
+            }
+        "#]],
+    );
+}

@@ -59,7 +59,7 @@ fn a_report_has_every_figure() {
 
     let report = json(&written);
     let machine = ["build", "date", "device", "machine", "onetrace"];
-    let asked = ["budget_s", "hidden", "in_features", "max_steps", "model"];
+    let asked = ["budget_s", "fission", "hidden", "in_features", "max_steps", "model"];
     let found = ["finished", "largest_difference", "rows", "unrolled_stopped"];
     let mut all = [&machine[..], &asked, &found].concat();
     all.sort();

@@ -139,7 +139,8 @@ fn what_left_the_loop() {
         loop multiplications      49,152   73,728 before fission
         loop carried                   1
         loop stacked                   0
-    "#]].assert_eq(&lines);
+    "#]]
+    .assert_eq(&lines);
 }
 
 /// The closure runs once, and the program has the same size, for every number of steps.

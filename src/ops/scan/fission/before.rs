@@ -32,6 +32,17 @@ impl ScanOp {
                 equation.outputs().iter().for_each(|output| moved[output.index()] = true);
             }
         }
+        // What these need is computed before as well, and if it is not cheap then only there.
+        let mut needed = moved.clone();
+        for equation in func.equations().iter().rev() {
+            if equation.outputs().iter().any(|output| needed[output.index()]) {
+                equation.inputs().iter().for_each(|input| needed[input.index()] = true);
+                let level = equation.outputs().iter().map(|output| depends[output.index()]).max();
+                if level == Some(Depends::Step) && !equation.op.rules().is_cheap() {
+                    equation.outputs().iter().for_each(|output| moved[output.index()] = true);
+                }
+            }
+        }
         let is_moved = |equation: &&Equation| equation.outputs().iter().any(|o| moved[o.index()]);
         let (gone, staying): (Vec<_>, Vec<_>) = func.equations().iter().partition(is_moved);
         let used = staying.iter().flat_map(|equation| equation.inputs()).chain(func.results());
