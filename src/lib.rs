@@ -168,7 +168,7 @@ pub use ops::custom::{custom_jvp, custom_vjp};
 pub use ops::debug_print::debug_print;
 pub use ops::einsum::{TensordotAxes, einsum};
 pub use ops::reduce::{Axes, keepdims};
-pub use ops::scan::fission::Fission;
+pub use ops::scan::fission::{Fission, LoopWork};
 pub use ops::scan::{Scan, scan};
 pub use ops::select::select;
 pub use ops::slice::{AxisIndex, AxisRange};

@@ -58,6 +58,7 @@ const USAGE: &str = "onetrace diff <A> <B> [OPTIONS]";
 const EXAMPLES: &str = "\
 Examples:
   onetrace diff gru gru:unrolled --steps 64
+  onetrace diff gru:fission=off gru --hidden 256
   onetrace diff gru lstm --hidden 128
   onetrace diff gru gru:stage=optimized
   onetrace diff before.hlo after.hlo --json | jq .difference.opcodes";

@@ -33,9 +33,9 @@ pub struct Dump {
     #[arg(value_name = "MODEL|FILE")]
     operand: OsString,
 
-    /// The format
-    #[arg(long, value_enum, default_value = "hlo")]
-    format: Format,
+    /// The format [default: hlo, and ir at the stages simplified and fissioned]
+    #[arg(long, value_enum)]
+    format: Option<Format>,
 
     #[command(flatten)]
     settings: Settings,
@@ -68,6 +68,7 @@ const EXAMPLES: &str = "\
 Examples:
   onetrace dump gru | less -S
   onetrace dump gru --hidden 128 --steps 1000 --format ir --locations
+  onetrace dump gru --hidden 256 --stage fissioned
   onetrace dump lstm --stage optimized --no-metadata
   onetrace dump simple --format dot | dot -Tsvg > simple.svg
   onetrace dump gru --stage optimized --format html --output gru.html
@@ -77,7 +78,7 @@ Examples:
 /// What a program is printed as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 pub enum Format {
-    /// The IR that was traced; of models only
+    /// The IR; of models only
     Ir,
     /// HLO text
     Hlo,
@@ -146,14 +147,22 @@ impl Dump {
     /// Refuses options that make no sense together.
     fn check(&self, program: &Program) -> Result<(), Failure> {
         let refused = |option: &str, why: &str| Err(Failure::input(option, why));
-        if self.format == Format::Ir {
+        let (format, stage) = (self.format(), self.settings.stage());
+        if format != Format::Ir && stage.is_of_ir() {
+            return refused(
+                "--format",
+                "at the stages simplified and fissioned there is the IR, and HLO is made of the \
+                 latter; take ir, or leave --stage out",
+            );
+        }
+        if format == Format::Ir {
             if let Program::File(..) = program {
                 return refused(
                     "--format",
                     "the IR is what this library traces, and a file has HLO; take hlo or stablehlo",
                 );
             }
-            if self.settings.stage() == Stage::Optimized {
+            if stage == Stage::Optimized {
                 return refused(
                     "--format",
                     "the IR is what was traced, and XLA's passes work on HLO; take hlo, or leave \
@@ -161,13 +170,13 @@ impl Dump {
                 );
             }
         }
-        if self.locations && self.format != Format::Ir {
+        if self.locations && format != Format::Ir {
             return refused("--locations", "they are printed in the IR; add --format ir");
         }
-        if self.no_metadata && !matches!(self.format, Format::Hlo | Format::Stablehlo) {
+        if self.no_metadata && !matches!(format, Format::Hlo | Format::Stablehlo) {
             return refused("--no-metadata", "take --format hlo or stablehlo, whose text has them");
         }
-        let shortened = matches!(self.format, Format::Ir | Format::Hlo | Format::Stablehlo);
+        let shortened = matches!(format, Format::Ir | Format::Hlo | Format::Stablehlo);
         if self.full_constants && !shortened {
             return refused(
                 "--full-constants",
@@ -175,7 +184,7 @@ impl Dump {
             );
         }
         let to_terminal = self.output.is_none() && std::io::stdout().is_terminal();
-        if self.format == Format::Proto && to_terminal {
+        if format == Format::Proto && to_terminal {
             return refused(
                 "--format",
                 "proto is binary, and standard output is a terminal; name a file with --output, or \
@@ -185,9 +194,14 @@ impl Dump {
         Ok(())
     }
 
+    fn format(&self) -> Format {
+        let is_of_ir = self.settings.stage().is_of_ir();
+        self.format.unwrap_or(if is_of_ir { Format::Ir } else { Format::Hlo })
+    }
+
     fn dump(&self, program: &Program) -> Result<Vec<u8>, Failure> {
         let printing = Printing {
-            format: self.format,
+            format: self.format(),
             full_constants: self.full_constants,
             metadata: !self.no_metadata,
         };
@@ -202,9 +216,14 @@ impl Dump {
             Program::Model(model, settings) => {
                 let device = self.device.open()?;
                 let lowered = model.build(settings)?.lowered;
-                if self.format == Format::Ir {
+                if printing.format == Format::Ir {
                     let Dump { full_constants, locations, .. } = *self;
-                    let text = lowered.ir_with(print::Options { full_constants, locations });
+                    let func = match settings.stage() {
+                        Stage::Simplified => lowered.simplified(),
+                        Stage::Fissioned => lowered.fissioned(),
+                        _ => lowered.func(),
+                    };
+                    let text = print::print(func, print::Options { full_constants, locations });
                     return Ok(text.into_bytes());
                 }
                 let view = request(settings.stage()).view_of_model(lowered, &device)?;

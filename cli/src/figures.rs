@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 
+use onetrace::LoopWork;
 use onetrace::hlo::{Stats, WhileLoop};
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +25,10 @@ pub struct Figures {
     pub peak_bytes: Option<u64>,
     /// How often the step was called by the trace; of models only.
     pub body_traces: Option<u64>,
+    /// What the loops do; of models only.
+    pub loop_work: Option<LoopWork>,
+    /// What they would do without fission; of models only.
+    pub loop_work_before_fission: Option<LoopWork>,
 }
 
 /// A figure: its key in the JSON, and the number, where it is known.
@@ -36,16 +41,26 @@ impl Figures {
             temp_bytes: view.memory.map(|memory| memory.temp_bytes),
             peak_bytes: view.memory.map(|memory| memory.peak_bytes),
             body_traces: None,
+            loop_work: None,
+            loop_work_before_fission: None,
         }
     }
 
     /// The figures of a model or a file. Without `compile`, those of the memory are left out.
+    ///
+    /// # Errors
+    /// If the stage is one of the IR; what else can be wrong with the program.
     pub fn of_program(
         program: &Program,
         device: &DeviceArgs,
         compile: bool,
     ) -> Result<Figures, Failure> {
         let (stage, task) = (program.stage(), Task::Measure);
+        if stage.is_of_ir() {
+            let why = "the figures are those of HLO, and this stage is one of the IR; take traced, \
+                       whose HLO is made of the fissioned IR, or optimized";
+            return Err(Failure::input("--stage", why));
+        }
         let request = Request { stage, compile, device: device.clone(), task };
         match program {
             Program::File(path, _) => {
@@ -56,18 +71,21 @@ impl Figures {
             Program::Model(model, settings) => {
                 let device = device.open()?;
                 let built = model.build(settings)?;
+                let loop_work = Some(built.lowered.fissioned().loop_work());
+                let loop_work_before_fission = Some(built.lowered.simplified().loop_work());
                 let figures = Figures::of_view(&request.view_of_model(built.lowered, &device)?);
-                Ok(Figures { body_traces: Some(built.step_calls as u64), ..figures })
+                let body_traces = Some(built.step_calls as u64);
+                Ok(Figures { body_traces, loop_work, loop_work_before_fission, ..figures })
             }
         }
     }
 
     /// All figures that are one number, in the order of the table.
-    pub fn numbers(&self) -> [Figure; 14] {
+    pub fn numbers(&self) -> Vec<Figure> {
         let Stats { computations, instructions, fusions, dots, parameters, .. } = self.stats;
         let Stats { flops, constant_bytes, parameter_bytes, text_bytes, proto_bytes, .. } =
             self.stats;
-        [
+        let numbers = [
             ("computations", Some(computations as u64)),
             ("instructions", Some(instructions as u64)),
             ("fusions", Some(fusions as u64)),
@@ -81,8 +99,16 @@ impl Figures {
             ("text_bytes", Some(text_bytes)),
             ("proto_bytes", Some(proto_bytes)),
             ("body_traces", self.body_traces),
-            ("while_loops", Some(self.stats.while_loops.len() as u64)),
-        ]
+        ];
+        let loops = ("while_loops", Some(self.stats.while_loops.len() as u64));
+        numbers.into_iter().chain(in_loops(self.loop_work)).chain([loops]).collect()
+    }
+
+    /// A figure of the loops without fission, if it is another one with it.
+    fn before_fission(&self, key: &str) -> Option<u64> {
+        let find = |work| in_loops(work).into_iter().find(|(name, _)| *name == key)?.1;
+        let before = find(self.loop_work_before_fission);
+        before.filter(|_| before != find(self.loop_work))
     }
 
     /// A table of all figures.
@@ -97,7 +123,10 @@ impl Figures {
                     "or more: a loop has no known trip count".to_owned()
                 }
                 _ if key.ends_with("_bytes") => binary(number),
-                _ => String::new(),
+                _ => match self.before_fission(key) {
+                    Some(before) => format!("{} before fission", count(before)),
+                    None => String::new(),
+                },
             };
             if key == "while_loops" {
                 rows.push(Default::default());
@@ -120,6 +149,17 @@ impl Figures {
         }
         columns::table(&rows, [Align::Left, Align::Right, Align::Left], 3)
     }
+}
+
+/// What is done in loops, as figures.
+fn in_loops(work: Option<LoopWork>) -> [Figure; 4] {
+    let figure = |of: fn(LoopWork) -> u64| work.map(of);
+    [
+        ("loop_products", figure(|work| work.products)),
+        ("loop_multiplications", figure(|work| work.multiplications)),
+        ("loop_carried", figure(|work| work.carried)),
+        ("loop_stacked", figure(|work| work.stacked)),
+    ]
 }
 
 /// The name of a figure for people.

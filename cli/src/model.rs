@@ -7,7 +7,7 @@ use std::rc::Rc;
 use clap::ValueEnum;
 use onetrace::nn::{GruCell, LstmCell, OptimizedLstmCell, Rngs, RnnCell, SimpleCell};
 use onetrace::prelude::*;
-use onetrace::{Jit, Traced};
+use onetrace::{Fission, Jit, Traced};
 
 /// A recurrent cell of the library.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -64,7 +64,7 @@ impl Shape {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Loop {
     /// By `scan`, `unroll` steps in one iteration.
-    Scan { unroll: usize },
+    Scan { unroll: usize, fission: Fission },
     /// By a loop in Rust that calls the step once for each row of the sequence.
     Unrolled,
 }
@@ -142,8 +142,8 @@ impl Over {
             };
             let first = cell.initial_carry(self.batch.as_slice());
             let last = match self.repeat {
-                Loop::Scan { unroll } => {
-                    let scan = Scan::new().reverse(self.reverse).unroll(unroll);
+                Loop::Scan { unroll, fission } => {
+                    let scan = Scan::new().reverse(self.reverse).unroll(unroll).fission(fission);
                     scan.run(|carry, x| (step(carry, x), ()), first, xs).0
                 }
                 Loop::Unrolled => {
@@ -175,27 +175,32 @@ mod tests {
         (numbers, forward.step_calls())
     }
 
+    fn scan(unroll: usize, fission: Fission) -> Loop {
+        Loop::Scan { unroll, fission }
+    }
+
     fn close(a: &[Vec<f32>], b: &[Vec<f32>]) -> bool {
         let pairs = a.iter().flatten().zip(b.iter().flatten());
         a.len() == b.len() && pairs.into_iter().all(|(a, b)| (a - b).abs() < 2e-6)
     }
 
-    /// Scan, scan with several steps in an iteration, and the loop in Rust compute the same.
+    /// Scan, scan with several steps in an iteration or without fission, and the loop in Rust compute the same.
     #[test]
     fn every_way_to_repeat_gives_the_same_carry() {
         for model in Model::ALL {
             for batch in [None, Some(2)] {
                 let shape = Shape { batch, ..SHAPE };
                 for reverse in [false, true] {
-                    let (scan, once) = run(model, &shape, Loop::Scan { unroll: 1 }, reverse);
-                    let (twos, _) = run(model, &shape, Loop::Scan { unroll: 2 }, reverse);
-                    let (unrolled, each) = run(model, &shape, Loop::Unrolled, reverse);
-                    assert!(close(&scan, &twos) && close(&scan, &unrolled), "{model} {shape:?}");
+                    let run = |repeat| run(model, &shape, repeat, reverse);
+                    let (first, once) = run(scan(1, Fission::Auto));
+                    let (twos, _) = run(scan(2, Fission::Off));
+                    let (unrolled, each) = run(Loop::Unrolled);
+                    assert!(close(&first, &twos) && close(&first, &unrolled), "{model} {shape:?}");
                     assert_eq!((once, each), (1, 5), "{model}");
                 }
             }
-            let ahead = run(model, &SHAPE, Loop::Scan { unroll: 1 }, false).0;
-            let back = run(model, &SHAPE, Loop::Scan { unroll: 1 }, true).0;
+            let ahead = run(model, &SHAPE, scan(1, Fission::Auto), false).0;
+            let back = run(model, &SHAPE, scan(1, Fission::Auto), true).0;
             assert!(!close(&ahead, &back), "{model}");
         }
     }

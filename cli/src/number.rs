@@ -4,7 +4,7 @@
 //! function `scan_rnn_forward` of the library takes them. Each function here is a value parser of
 //! clap, which puts the argument and the value in front of the message.
 
-use onetrace::host_memory;
+use onetrace::{Fission, host_memory};
 
 fn finite(text: &str) -> Result<f64, String> {
     let value: f64 = text.parse().map_err(|_| "must be a number".to_owned())?;
@@ -48,6 +48,18 @@ pub fn count(text: &str) -> Result<usize, String> {
         Ok(0) => Err("must be at least 1".to_owned()),
         Ok(count) => Ok(count),
         Err(_) => Err("must be a whole number of at least 1".to_owned()),
+    }
+}
+
+/// How much may leave a loop: `auto`, `off` or a number of bytes.
+pub fn fission(text: &str) -> Result<Fission, String> {
+    match text {
+        "auto" => Ok(Fission::Auto),
+        "off" => Ok(Fission::Off),
+        _ => {
+            let refused = |_| "must be auto, off or a whole number of bytes".to_owned();
+            text.parse().map(Fission::Within).map_err(refused)
+        }
     }
 }
 

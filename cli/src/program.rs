@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clap::error::ErrorKind as ClapError;
 use clap::{Args, Command, FromArgMatches, ValueEnum};
-use onetrace::ErrorKind;
+use onetrace::{ErrorKind, Fission};
 use serde::{Deserialize, Serialize};
 
 use crate::failure::{Failure, reason};
@@ -18,8 +18,26 @@ use crate::number;
 pub enum Stage {
     /// What was traced, before any pass of XLA; of a file, what is in it
     Traced,
+    /// The IR of a model without what is computed twice, in vain, or in a loop where once is enough
+    Simplified,
+    /// The IR that HLO is made of: what need not be in a loop is before or behind it; of models only
+    Fissioned,
     /// What the backend runs, after XLA's passes: the program is compiled, and not run
     Optimized,
+}
+
+impl Stage {
+    /// Whether this is a stage of the IR alone.
+    pub fn is_of_ir(self) -> bool {
+        matches!(self, Stage::Simplified | Stage::Fissioned)
+    }
+}
+
+/// As on the command line.
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.to_possible_value().map_or(Ok(()), |value| f.write_str(value.get_name()))
+    }
 }
 
 /// How a model is built, and the stage. What is not given has a default; files take the stage only.
@@ -67,6 +85,11 @@ pub struct Settings {
     #[arg(long, value_name = "K", value_parser = number::count, allow_hyphen_values = true)]
     #[arg(help_heading = MODEL)]
     unroll: Option<usize>,
+
+    /// What may leave the loop of the scan: auto, off, or what fits in so many bytes [default: auto]
+    #[arg(long, value_name = "auto|off|BYTES", value_parser = number::fission)]
+    #[arg(allow_hyphen_values = true, conflicts_with = "unrolled", help_heading = MODEL)]
+    fission: Option<Fission>,
 }
 
 const MODEL: &str = "Options of a MODEL";
@@ -108,8 +131,9 @@ impl Settings {
 
     /// These settings, and those of `shared` for what is not among them.
     fn or(&self, shared: &Settings) -> Settings {
-        // The two are ways to say how the step is repeated: an operand that has one has said it.
-        let repeat = if self.unrolled || self.unroll.is_some() { self } else { shared };
+        // An operand that says something of a scan has one, and one that is unrolled has none.
+        let has_scan = self.unroll.is_some() || self.fission.is_some();
+        let unrolled = self.unrolled || (shared.unrolled && !has_scan);
         Settings {
             stage: self.stage.or(shared.stage),
             in_features: self.in_features.or(shared.in_features),
@@ -117,9 +141,10 @@ impl Settings {
             steps: self.steps.or(shared.steps),
             batch: self.batch.or(shared.batch),
             seed: self.seed.or(shared.seed),
-            unrolled: repeat.unrolled,
+            unrolled,
             reverse: self.reverse || shared.reverse,
-            unroll: repeat.unroll,
+            unroll: self.unroll.or(shared.unroll).filter(|_| !unrolled),
+            fission: self.fission.or(shared.fission).filter(|_| !unrolled),
         }
     }
 
@@ -134,6 +159,7 @@ impl Settings {
             ("unrolled", self.unrolled),
             ("reverse", self.reverse),
             ("unroll", self.unroll.is_some()),
+            ("fission", self.fission.is_some()),
         ];
         given.into_iter().find(|(_, given)| *given).map(|(name, _)| name)
     }
@@ -150,7 +176,10 @@ impl Settings {
     fn repeat(&self) -> Loop {
         match self.unrolled {
             true => Loop::Unrolled,
-            false => Loop::Scan { unroll: self.unroll.unwrap_or(1) },
+            false => Loop::Scan {
+                unroll: self.unroll.unwrap_or(1),
+                fission: self.fission.unwrap_or_default(),
+            },
         }
     }
 }
@@ -206,6 +235,10 @@ impl Program {
     }
 
     fn file(path: &Path, stage: Stage) -> Result<Program, Failure> {
+        if stage.is_of_ir() {
+            let why = "this stage is one of the IR, and a file has HLO; take traced or optimized";
+            return Err(Failure::input("--stage", why));
+        }
         if path == "-" {
             return Ok(Program::File("/dev/stdin".into(), stage));
         }
@@ -225,9 +258,7 @@ impl fmt::Display for Program {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (model, settings) = match self {
             Program::File(path, Stage::Traced) => return write!(f, "{}", path.display()),
-            Program::File(path, Stage::Optimized) => {
-                return write!(f, "{}:stage=optimized", path.display());
-            }
+            Program::File(path, stage) => return write!(f, "{}:stage={stage}", path.display()),
             Program::Model(model, settings) => (model, settings),
         };
         let Shape { in_features, hidden, steps, batch } = settings.shape();
@@ -240,15 +271,21 @@ impl fmt::Display for Program {
         }
         match settings.repeat() {
             Loop::Unrolled => write!(f, ",unrolled")?,
-            Loop::Scan { unroll: 1 } => (),
-            Loop::Scan { unroll } => write!(f, ",unroll={unroll}")?,
+            Loop::Scan { unroll, fission } => {
+                if unroll != 1 {
+                    write!(f, ",unroll={unroll}")?;
+                }
+                if fission != Fission::Auto {
+                    write!(f, ",fission={fission}")?;
+                }
+            }
         }
         if settings.reverse {
             write!(f, ",reverse")?;
         }
         match settings.stage() {
             Stage::Traced => Ok(()),
-            Stage::Optimized => write!(f, ",stage=optimized"),
+            stage => write!(f, ",stage={stage}"),
         }
     }
 }

@@ -7,7 +7,7 @@ use clap::Args;
 use onetrace::compilation_cache::{self, Stats};
 use onetrace::nn::{GruCell, Rngs, RnnCell};
 use onetrace::prelude::*;
-use onetrace::{ErrorKind, io};
+use onetrace::{ErrorKind, Fission, io};
 use serde::Serialize;
 
 use crate::device::DeviceArgs;
@@ -59,6 +59,11 @@ pub struct Run {
     #[arg(long, value_name = "K", default_value = "1", value_parser = number::count)]
     #[arg(allow_hyphen_values = true)]
     unroll: usize,
+
+    /// What may leave the loop: auto, off, or what fits in so many bytes
+    #[arg(long, value_name = "auto|off|BYTES", default_value_t, value_parser = number::fission)]
+    #[arg(allow_hyphen_values = true)]
+    fission: Fission,
 
     /// Run the loop N times, and report the median as the time of a run
     #[arg(long, value_name = "N", default_value = "1", value_parser = number::count)]
@@ -145,7 +150,7 @@ impl Run {
                 (cell.step(h, x_t).0, ())
             };
             let scan = Scan::new().reverse(self.reverse).unroll(self.unroll);
-            scan.run(step, cell.initial_carry(&[]), xs).0
+            scan.fission(self.fission).run(step, cell.initial_carry(&[]), xs).0
         });
         let traced = timing.phase("trace", || forward.trace(&x))?;
         let lowered = timing.phase("lower", || traced.lower())?;

@@ -55,6 +55,12 @@ Figures:
   text_bytes       size of the module as text with short constants
   proto_bytes      size of the module as a protocol buffer
   body_traces      how often the step was called for the trace; null for files
+  loop_work        what loops do: matrix products, their multiplications, tensors that are carried
+                   from step to step, and tensors that are stacked of values of all steps. Each
+                   counts once, however often its loop runs; null for files
+  loop_work_before_fission
+                   the same without fission, which computes for all steps at once what need not be
+                   in a loop
   while_loops      While loops, each before those in its body: name, depth, trip_count (null if
                    the module does not tell it) and body_instructions
   opcodes          instructions by opcode
@@ -62,6 +68,7 @@ Figures:
 Examples:
   onetrace stats gru
   onetrace stats gru --steps 1000 --unrolled --no-compile
+  onetrace stats gru --hidden 256 --json | jq '.loop_work, .loop_work_before_fission'
   onetrace stats lstm --stage optimized --json | jq .while_loops";
 
 /// What `--json` prints.

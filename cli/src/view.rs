@@ -52,8 +52,8 @@ impl Request {
         }
         let compiled = lowered.compile_for(device)?;
         let module = match self.stage {
-            Stage::Traced => traced,
             Stage::Optimized => compiled.optimized()?,
+            _ => traced,
         };
         Ok(View { module, memory: compiled.memory() })
     }
@@ -69,8 +69,8 @@ impl Request {
         };
         let program = module.compile(device)?;
         let module = match self.stage {
-            Stage::Traced => module,
             Stage::Optimized => program.optimized()?,
+            _ => module,
         };
         Ok(View { module, memory: program.memory() })
     }

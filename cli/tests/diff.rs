@@ -38,6 +38,10 @@ fn a_table_for_people() {
         text bytes                    3,938   23,462   +19,524    5.96
         proto bytes                   4,968   16,100   +11,132    3.24
         body traces                       1       20       +19   20.00
+        loop products                     2        0        -2    0.00
+        loop multiplications            384        0      -384    0.00
+        loop carried                      1        0        -1    0.00
+        loop stacked                      0        0
 
         while loops                       1        0        -1    0.00
           iterations of loop 1           20
@@ -110,6 +114,21 @@ fn operands_have_settings_of_their_own() {
             "simple:in-features=3,hidden=1,steps=16,unrolled"
         ]
     );
+    // Fission is one of scans, which an unrolled loop has not.
+    assert_eq!(
+        programs("simple:unroll=2 simple:unrolled --fission off --hidden 1"),
+        [
+            "simple:in-features=3,hidden=1,steps=16,unroll=2,fission=off",
+            "simple:in-features=3,hidden=1,steps=16,unrolled"
+        ]
+    );
+    assert_eq!(
+        programs("simple:fission=auto simple:fission=64 --unrolled --hidden 1"),
+        [
+            "simple:in-features=3,hidden=1,steps=16",
+            "simple:in-features=3,hidden=1,steps=16,fission=64"
+        ]
+    );
     assert_eq!(
         programs("simple simple:stage=optimized --hidden 1"),
         [
@@ -154,11 +173,11 @@ fn wrong_arguments() {
         $ diff gru gru:hidden
         error: gru:hidden: a value is required for 'hidden <H>' but none was supplied
         $ diff gru gru:size=4
-        error: gru:size=4: the settings behind the colon are stage, in-features, hidden, steps, batch, seed, unrolled, reverse, unroll
+        error: gru:size=4: the settings behind the colon are stage, in-features, hidden, steps, batch, seed, unrolled, reverse, unroll, fission
         $ diff gru gru:unrolled,unroll=2
         error: gru:unrolled,unroll=2: the argument 'unrolled' cannot be used with 'unroll <K>'
         $ diff gru gru:
-        error: gru:: the settings behind the colon are stage, in-features, hidden, steps, batch, seed, unrolled, reverse, unroll
+        error: gru:: the settings behind the colon are stage, in-features, hidden, steps, batch, seed, unrolled, reverse, unroll, fission
         $ diff gru text:hidden=4
         error: text:hidden=4: text is no model, and files do not take hidden
         $ diff gru none.hlo:stage=optimized
@@ -166,7 +185,7 @@ fn wrong_arguments() {
         $ diff gru none.hlo --hidden 4
         error: none.hlo: there is no model and no file of this name; the models are gru, lstm, optimized-lstm, simple
         $ diff gru gru:json
-        error: gru:json: the settings behind the colon are stage, in-features, hidden, steps, batch, seed, unrolled, reverse, unroll
+        error: gru:json: the settings behind the colon are stage, in-features, hidden, steps, batch, seed, unrolled, reverse, unroll, fission
     "#]].assert_eq(&refusals(
         directory.path(),
         &[
@@ -212,8 +231,12 @@ fn help_reads_like_a_manual() {
                   The stage [default: traced]
 
                   Possible values:
-                  - traced:    What was traced, before any pass of XLA; of a file, what is in it
-                  - optimized: What the backend runs, after XLA's passes: the program is compiled, and not
+                  - traced:     What was traced, before any pass of XLA; of a file, what is in it
+                  - simplified: The IR of a model without what is computed twice, in vain, or in a loop
+                    where once is enough
+                  - fissioned:  The IR that HLO is made of: what need not be in a loop is before or behind
+                    it; of models only
+                  - optimized:  What the backend runs, after XLA's passes: the program is compiled, and not
                     run
 
               --no-compile
@@ -266,8 +289,13 @@ fn help_reads_like_a_manual() {
               --unroll <K>
                   Make K steps of the scan in one iteration of the loop [default: 1]
 
+              --fission <auto|off|BYTES>
+                  What may leave the loop of the scan: auto, off, or what fits in so many bytes [default:
+                  auto]
+
         Examples:
           onetrace diff gru gru:unrolled --steps 64
+          onetrace diff gru:fission=off gru --hidden 256
           onetrace diff gru lstm --hidden 128
           onetrace diff gru gru:stage=optimized
           onetrace diff before.hlo after.hlo --json | jq .difference.opcodes

@@ -216,6 +216,58 @@ fn the_stablehlo() {
     assert!(full.contains("dense<\"0x") && !full.contains("elided"));
 }
 
+/// The kernel of the input is large enough to be multiplied with before the loop.
+#[test]
+fn the_ir_before_and_after_fission() {
+    let size = "simple --in-features 192 --hidden 128";
+    let ir = |options: &str| dump(&format!("{size} {options}"));
+    expect![[r#"
+        func @simple(%0 "arg": f32[16,192]) -> (f32[128]) {
+          %1: f32[] = constant {value=f32[](0.0), name=""}
+          %2: f32[128] = broadcast {shape=[128], axes=[]} %1
+          %3: f32[128] = scan {length=16, reverse=false, unroll=1, constants=0, carry=1, body=func @scan_body(%0 "carry": f32[128], %1 "x": f32[192]) -> (f32[128]) {
+            %2: f32[192,128] = constant {value=f32[192,128](...), name="dense_i.kernel"}
+            %3: f32[128] = dot {lhs_contract=[0], rhs_contract=[0], lhs_batch=[], rhs_batch=[]} %1 %2
+            %4: f32[128] = constant {value=f32[128](...), name="dense_i.bias"}
+            %5: f32[128] = add %3 %4
+            %6: f32[128,128] = constant {value=f32[128,128](...), name="dense_h.kernel"}
+            %7: f32[128] = dot {lhs_contract=[0], rhs_contract=[0], lhs_batch=[], rhs_batch=[]} %0 %6
+            %8: f32[128] = add %5 %7
+            %9: f32[128] = tanh %8
+            return %9
+          }} %2 %0
+          return %3
+        }
+    "#]].assert_eq(&ir("--stage simplified"));
+    expect![[r#"
+        func @simple(%0 "arg": f32[16,192]) -> (f32[128]) {
+          %1: f32[] = constant {value=f32[](0.0), name=""}
+          %2: f32[128] = broadcast {shape=[128], axes=[]} %1
+          %3: f32[192,128] = constant {value=f32[192,128](...), name="dense_i.kernel"}
+          %4: f32[16,128] = dot {lhs_contract=[1], rhs_contract=[0], lhs_batch=[], rhs_batch=[]} %0 %3
+          %5: f32[128] = constant {value=f32[128](...), name="dense_i.bias"}
+          %6: f32[16,128] = broadcast {shape=[16, 128], axes=[1]} %5
+          %7: f32[16,128] = add %4 %6
+          %8: f32[128] = scan {length=16, reverse=false, unroll=1, constants=0, carry=1, body=func @scan_body(%0 "carry": f32[128], %1: f32[128]) -> (f32[128]) {
+            %2: f32[128,128] = constant {value=f32[128,128](...), name="dense_h.kernel"}
+            %3: f32[128] = dot {lhs_contract=[0], rhs_contract=[0], lhs_batch=[], rhs_batch=[]} %0 %2
+            %4: f32[128] = add %1 %3
+            %5: f32[128] = tanh %4
+            return %5
+          }} %2 %7
+          return %8
+        }
+    "#]].assert_eq(&ir("--stage fissioned"));
+    let off = ir("--stage fissioned --fission off");
+    assert_eq!(off, ir("--stage simplified --fission off --format ir"));
+    assert!(dump(&format!("{size} --fission off")).contains("f32[128]{0} dot("));
+    let located = ir("--stage fissioned --locations");
+    let dots = located.lines().filter(|line| line.contains("= dot"));
+    assert!(dots.clone().count() == 2 && dots.clone().all(|line| line.contains("model.rs")));
+    let text = ir("--stage fissioned --full-constants");
+    assert_eq!(parse::parse(&text).unwrap().name(), "simple");
+}
+
 /// A loop in Rust leaves no While behind, and several steps in an iteration leave one.
 #[test]
 fn the_loop_is_as_it_was_asked_for() {
@@ -327,6 +379,10 @@ fn options_that_make_no_sense() {
             "dump module.hlo --unrolled",
             "dump module.hlo --format ir",
             "dump gru --format ir --stage optimized",
+            "dump gru --format hlo --stage fissioned",
+            "dump module.hlo --stage simplified",
+            "dump gru --stage fissioned --no-metadata",
+            "dump gru --unrolled --fission off",
             "dump gru --locations",
             "dump gru --format dot --no-metadata",
             "dump gru --format proto --full-constants",
@@ -358,6 +414,14 @@ fn options_that_make_no_sense() {
         error: --format: the IR is what this library traces, and a file has HLO; take hlo or stablehlo
         $ dump gru --format ir --stage optimized
         error: --format: the IR is what was traced, and XLA's passes work on HLO; take hlo, or leave --stage out
+        $ dump gru --format hlo --stage fissioned
+        error: --format: at the stages simplified and fissioned there is the IR, and HLO is made of the latter; take ir, or leave --stage out
+        $ dump module.hlo --stage simplified
+        error: --stage: this stage is one of the IR, and a file has HLO; take traced or optimized
+        $ dump gru --stage fissioned --no-metadata
+        error: --no-metadata: take --format hlo or stablehlo, whose text has them
+        $ dump gru --unrolled --fission off
+        error: the argument '--unrolled' cannot be used with '--fission <auto|off|BYTES>'
         $ dump gru --locations
         error: --locations: they are printed in the IR; add --format ir
         $ dump gru --format dot --no-metadata
@@ -376,7 +440,7 @@ fn options_that_make_no_sense() {
         error: invalid value '1e19' for '--seed <S>': must be from -9223372036854775808 to 9223372036854775807
         $ dump gru --stage final
         error: invalid value 'final' for '--stage <STAGE>'
-          [possible values: traced, optimized]
+          [possible values: traced, simplified, fissioned, optimized]
         $ dump gru --format text
         error: invalid value 'text' for '--format <FORMAT>'
           [possible values: ir, hlo, stablehlo, proto, pbtxt, dot, html]
@@ -612,10 +676,10 @@ fn help_reads_like_a_manual() {
 
         Options:
               --format <FORMAT>
-                  The format
+                  The format [default: hlo, and ir at the stages simplified and fissioned]
 
                   Possible values:
-                  - ir:        The IR that was traced; of models only
+                  - ir:        The IR; of models only
                   - hlo:       HLO text
                   - stablehlo: StableHLO in the text form of MLIR
                   - proto:     A serialized HloModuleProto
@@ -623,14 +687,16 @@ fn help_reads_like_a_manual() {
                   - dot:       A graph for Graphviz
                   - html:      A page for a browser that needs no network
 
-                  [default: hlo]
-
               --stage <STAGE>
                   The stage [default: traced]
 
                   Possible values:
-                  - traced:    What was traced, before any pass of XLA; of a file, what is in it
-                  - optimized: What the backend runs, after XLA's passes: the program is compiled, and not
+                  - traced:     What was traced, before any pass of XLA; of a file, what is in it
+                  - simplified: The IR of a model without what is computed twice, in vain, or in a loop
+                    where once is enough
+                  - fissioned:  The IR that HLO is made of: what need not be in a loop is before or behind
+                    it; of models only
+                  - optimized:  What the backend runs, after XLA's passes: the program is compiled, and not
                     run
 
               --output <FILE>
@@ -688,9 +754,14 @@ fn help_reads_like_a_manual() {
               --unroll <K>
                   Make K steps of the scan in one iteration of the loop [default: 1]
 
+              --fission <auto|off|BYTES>
+                  What may leave the loop of the scan: auto, off, or what fits in so many bytes [default:
+                  auto]
+
         Examples:
           onetrace dump gru | less -S
           onetrace dump gru --hidden 128 --steps 1000 --format ir --locations
+          onetrace dump gru --hidden 256 --stage fissioned
           onetrace dump lstm --stage optimized --no-metadata
           onetrace dump simple --format dot | dot -Tsvg > simple.svg
           onetrace dump gru --stage optimized --format html --output gru.html

@@ -59,7 +59,7 @@ fn a_report_has_every_figure() {
 
     let report = json(&written);
     let machine = ["build", "date", "device", "machine", "onetrace"];
-    let asked = ["budget_s", "hidden", "in_features", "max_steps", "model"];
+    let asked = ["budget_s", "fission", "hidden", "in_features", "max_steps", "model"];
     let found = ["finished", "largest_difference", "rows", "unrolled_stopped"];
     let mut all = [&machine[..], &asked, &found].concat();
     all.sort();
@@ -402,6 +402,11 @@ fn help_is_a_manual() {
 
                   [default: 4096]
 
+              --fission <auto|off|BYTES>
+                  What may leave the loop of the scan: auto, off, or what fits in so many bytes
+
+                  [default: auto]
+
               --budget <SECONDS>
                   How long the unrolled loop may take in all
 
@@ -439,7 +444,7 @@ fn help_is_a_manual() {
         report.json is one object with these members; what was not measured is null:
           onetrace, build, date       the version, release or debug, and when it was begun (RFC 3339, UTC)
           device, machine             where it ran; machine has system, cores and extensions
-          model, in_features, hidden, max_steps, budget_s
+          model, in_features, hidden, max_steps, fission, budget_s
                                       what was asked for
           finished                    false if the report was interrupted
           unrolled_stopped            before_steps, spent_s and predicted_s if the budget ended it

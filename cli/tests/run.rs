@@ -514,6 +514,11 @@ fn help_reads_like_a_manual() {
 
                   [default: 1]
 
+              --fission <auto|off|BYTES>
+                  What may leave the loop: auto, off, or what fits in so many bytes
+
+                  [default: auto]
+
               --repeat <N>
                   Run the loop N times, and report the median as the time of a run
 

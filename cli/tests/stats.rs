@@ -25,38 +25,42 @@ fn a_table_for_people() {
     expect![[r#"
         gru:in-features=8,hidden=16,steps=1000
 
-        computations                  3
-        instructions                 52
-        fusions                       0
-        dots                          2
-        flops                 2,304,000
-        parameters                    1
-        parameter bytes          32,000   31.2 KiB
-        constant bytes            4,636   4.5 KiB
-        text bytes                6,453   6.3 KiB
-        proto bytes               9,786   9.6 KiB
-        body traces                   1
+        computations                   3
+        instructions                  52
+        fusions                        0
+        dots                           2
+        flops                  2,304,000
+        parameters                     1
+        parameter bytes           32,000   31.2 KiB
+        constant bytes             4,636   4.5 KiB
+        text bytes                 6,453   6.3 KiB
+        proto bytes                9,786   9.6 KiB
+        body traces                    1
+        loop products                  2
+        loop multiplications       1,152
+        loop carried                   1
+        loop stacked                   0
 
-        while loops                   1
-          scan.8                  1,000   iterations of 36 instructions
+        while loops                    1
+          scan.8                   1,000   iterations of 36 instructions
 
         opcodes
-          constant                    9
-          get-tuple-element           9
-          add                         6
-          slice                       6
-          broadcast                   3
-          multiply                    3
-          parameter                   3
-          tuple                       3
-          dot                         2
-          logistic                    2
-          compare                     1
-          dynamic-slice               1
-          reshape                     1
-          subtract                    1
-          tanh                        1
-          while                       1
+          constant                     9
+          get-tuple-element            9
+          add                          6
+          slice                        6
+          broadcast                    3
+          multiply                     3
+          parameter                    3
+          tuple                        3
+          dot                          2
+          logistic                     2
+          compare                      1
+          dynamic-slice                1
+          reshape                      1
+          subtract                     1
+          tanh                         1
+          while                        1
     "#]]
     .assert_eq(&table);
 }
@@ -76,6 +80,8 @@ fn one_object_for_programs() {
             "flops_are_lower_bound",
             "fusions",
             "instructions",
+            "loop_work",
+            "loop_work_before_fission",
             "name",
             "opcodes",
             "parameter_bytes",
@@ -107,6 +113,34 @@ fn one_object_for_programs() {
     let constants = figures["constant_bytes"].as_u64().unwrap();
     // And a few small ones: zeros, ones, the bounds of the loop.
     assert!((0..300).contains(&(constants - 24 * 48 * 4)), "{constants}");
+}
+
+/// The products of a large input kernel leave the loop, unless they must not.
+#[test]
+fn what_left_the_loop() {
+    let size = "gru --in-features 64 --hidden 128 --no-compile";
+    let figures = stats(size);
+    let (of_x, of_h) = (64 * 384, 128 * 384);
+    let work = |products: u64, multiplications: u64| {
+        json!({
+            "products": products, "multiplications": multiplications, "carried": 1, "stacked": 0
+        })
+    };
+    assert_eq!(figures["loop_work"], work(1, of_h));
+    assert_eq!(figures["loop_work_before_fission"], work(2, of_x + of_h));
+    let off = stats(&format!("{size} --fission off"));
+    assert_eq!(off["loop_work"], figures["loop_work_before_fission"]);
+    assert_eq!(off["loop_work"], off["loop_work_before_fission"]);
+    let (table, _) = succeed(Path::new("."), &format!("stats {size}"));
+    let lines = table.lines().filter(|line| line.starts_with("loop "));
+    let lines: String = lines.map(|line| line.to_owned() + "\n").collect();
+    expect![[r#"
+        loop products                  1   2 before fission
+        loop multiplications      49,152   73,728 before fission
+        loop carried                   1
+        loop stacked                   0
+    "#]]
+    .assert_eq(&lines);
 }
 
 /// The closure runs once, and the program has the same size, for every number of steps.
@@ -142,11 +176,14 @@ fn a_file_has_the_figures_of_the_model_it_was_made_from() {
     let mut file: Value = serde_json::from_str(&stdout).unwrap();
     let mut model = stats("gru");
     assert_eq!(file["program"], "gru.pb");
-    assert_eq!(file["body_traces"], Value::Null);
+    let of_models = ["body_traces", "loop_work", "loop_work_before_fission"];
+    for key in of_models {
+        assert_eq!(file[key], Value::Null, "{key}");
+    }
     for figures in [&mut file, &mut model] {
         let figures = figures.as_object_mut().unwrap();
         figures.remove("program");
-        figures.remove("body_traces");
+        figures.retain(|key, _| !of_models.contains(&key.as_str()));
     }
     assert_eq!(file, model);
 }
@@ -183,6 +220,14 @@ fn wrong_arguments() {
         error: invalid value 'many' for '--hidden <H>': must be a whole number of at least 1
         $ stats gru --device quantum
         error: --device: "quantum" is not a device: give cpu, cpu:N, gpu, gpu:N, cuda:N, the name of another plugin that is installed, or plugin:NAME=PATH or plugin:NAME=PATH:N with the path of a PJRT plugin
+        $ stats gru --stage fissioned
+        error: --stage: the figures are those of HLO, and this stage is one of the IR; take traced, whose HLO is made of the fissioned IR, or optimized
+        $ stats text --fission off
+        error: --fission: text is no model, and files do not take it
+        $ stats gru --fission on
+        error: invalid value 'on' for '--fission <auto|off|BYTES>': must be auto, off or a whole number of bytes
+        $ stats gru --fission -1
+        error: invalid value '-1' for '--fission <auto|off|BYTES>': must be auto, off or a whole number of bytes
     "#]].assert_eq(&refusals(
         directory.path(),
         &[
@@ -192,6 +237,10 @@ fn wrong_arguments() {
             "stats text --hidden 4",
             "stats gru --hidden many",
             "stats gru --device quantum",
+            "stats gru --stage fissioned",
+            "stats text --fission off",
+            "stats gru --fission on",
+            "stats gru --fission -1",
         ],
     ));
     let output = command(directory.path(), "stats text --json").output().unwrap();
@@ -217,8 +266,12 @@ fn help_reads_like_a_manual() {
                   The stage [default: traced]
 
                   Possible values:
-                  - traced:    What was traced, before any pass of XLA; of a file, what is in it
-                  - optimized: What the backend runs, after XLA's passes: the program is compiled, and not
+                  - traced:     What was traced, before any pass of XLA; of a file, what is in it
+                  - simplified: The IR of a model without what is computed twice, in vain, or in a loop
+                    where once is enough
+                  - fissioned:  The IR that HLO is made of: what need not be in a loop is before or behind
+                    it; of models only
+                  - optimized:  What the backend runs, after XLA's passes: the program is compiled, and not
                     run
 
               --no-compile
@@ -268,6 +321,10 @@ fn help_reads_like_a_manual() {
               --unroll <K>
                   Make K steps of the scan in one iteration of the loop [default: 1]
 
+              --fission <auto|off|BYTES>
+                  What may leave the loop of the scan: auto, off, or what fits in so many bytes [default:
+                  auto]
+
         Figures:
           computations     computations of the module
           instructions     instructions of all computations, each counted once
@@ -283,6 +340,12 @@ fn help_reads_like_a_manual() {
           text_bytes       size of the module as text with short constants
           proto_bytes      size of the module as a protocol buffer
           body_traces      how often the step was called for the trace; null for files
+          loop_work        what loops do: matrix products, their multiplications, tensors that are carried
+                           from step to step, and tensors that are stacked of values of all steps. Each
+                           counts once, however often its loop runs; null for files
+          loop_work_before_fission
+                           the same without fission, which computes for all steps at once what need not be
+                           in a loop
           while_loops      While loops, each before those in its body: name, depth, trip_count (null if
                            the module does not tell it) and body_instructions
           opcodes          instructions by opcode
@@ -290,6 +353,7 @@ fn help_reads_like_a_manual() {
         Examples:
           onetrace stats gru
           onetrace stats gru --steps 1000 --unrolled --no-compile
+          onetrace stats gru --hidden 256 --json | jq '.loop_work, .loop_work_before_fission'
           onetrace stats lstm --stage optimized --json | jq .while_loops
     "#]].assert_eq(&help("stats --help"));
 }

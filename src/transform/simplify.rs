@@ -114,7 +114,7 @@ impl Simplifier {
         let around = self.source.clone();
         for equation in func.equations() {
             let inputs = env.get_all(equation.inputs());
-            self.source = equation.source().clone();
+            self.stand_for(equation);
             let rules = equation.op.rules();
             let replaced = match self.is_fission {
                 true => rules.fission(&inputs, self),
@@ -128,6 +128,11 @@ impl Simplifier {
         }
         self.source = around;
         env.get_all(func.results())
+    }
+
+    /// Has what is recorded from now on come from where this equation does.
+    pub fn stand_for(&mut self, equation: &Equation) {
+        self.source = equation.source().clone();
     }
 
     /// The outputs of `op` for these inputs.

@@ -19,6 +19,7 @@ pub struct Document {
     pub in_features: usize,
     pub hidden: usize,
     pub max_steps: usize,
+    pub fission: String,
     pub budget_s: f64,
     /// Whether all was measured that was asked for, or the report is one on the way to that.
     pub finished: bool,

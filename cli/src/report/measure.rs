@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use onetrace::{Device, Result};
+use onetrace::{Device, Fission, Result};
 use serde::{Serialize, Serializer};
 
 use crate::model::{Forward, Loop, Model, Shape};
@@ -24,9 +24,9 @@ impl Variant {
         }
     }
 
-    pub fn repeat(self) -> Loop {
+    pub fn repeat(self, fission: Fission) -> Loop {
         match self {
-            Variant::Scan => Loop::Scan { unroll: 1 },
+            Variant::Scan => Loop::Scan { unroll: 1, fission },
             Variant::Unrolled => Loop::Unrolled,
         }
     }
@@ -79,8 +79,8 @@ pub struct Measured {
 }
 
 /// Traces, lowers, compiles and runs a GRU of this shape, each time afresh.
-pub fn measure(variant: Variant, shape: &Shape, device: &Device) -> Result<Measured> {
-    let forward = Forward::new(Model::Gru, shape, 0, variant.repeat(), false)?;
+pub fn measure(repeat: Loop, shape: &Shape, device: &Device) -> Result<Measured> {
+    let forward = Forward::new(Model::Gru, shape, 0, repeat, false)?;
     let x = forward.sequence();
     x.check()?;
 

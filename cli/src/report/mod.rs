@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
-use onetrace::{Device, Error, ErrorKind, Result, io};
+use onetrace::{Device, Error, ErrorKind, Fission, Result, io};
 
 use crate::device::DeviceArgs;
 use crate::failure::{Failure, reason};
@@ -58,6 +58,11 @@ pub struct Report {
     #[arg(allow_hyphen_values = true)]
     max_steps: usize,
 
+    /// What may leave the loop of the scan: auto, off, or what fits in so many bytes
+    #[arg(long, value_name = "auto|off|BYTES", default_value_t, value_parser = number::fission)]
+    #[arg(allow_hyphen_values = true)]
+    fission: Fission,
+
     /// How long the unrolled loop may take in all
     ///
     /// It stops before the first T whose program is predicted to take longer than what is left, by
@@ -83,7 +88,7 @@ Ctrl-C ends the report at once, with exit status 130; table and files have what 
 report.json is one object with these members; what was not measured is null:
   onetrace, build, date       the version, release or debug, and when it was begun (RFC 3339, UTC)
   device, machine             where it ran; machine has system, cores and extensions
-  model, in_features, hidden, max_steps, budget_s
+  model, in_features, hidden, max_steps, fission, budget_s
                               what was asked for
   finished                    false if the report was interrupted
   unrolled_stopped            before_steps, spent_s and predicted_s if the budget ended it
@@ -183,6 +188,7 @@ impl Report {
             in_features: self.in_features,
             hidden: self.hidden,
             max_steps: self.max_steps,
+            fission: self.fission.to_string(),
             budget_s: self.budget,
             finished: false,
             unrolled_stopped: None,
@@ -281,7 +287,7 @@ impl Report {
     }
 
     fn measure(&self, variant: Variant, steps: usize, device: &Device) -> Result<Measured> {
-        measure(variant, &self.shape(steps), device)
+        measure(variant.repeat(self.fission), &self.shape(steps), device)
     }
 
     fn shape(&self, steps: usize) -> Shape {
@@ -306,7 +312,7 @@ impl Report {
             ),
             _ => error.into(),
         };
-        let scan = Variant::Scan.repeat();
+        let scan = Variant::Scan.repeat(self.fission);
         Forward::new(Model::Gru, &self.shape(FIRST), 0, scan, false).map_err(parameters)?;
         Ok(())
     }

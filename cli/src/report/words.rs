@@ -33,8 +33,12 @@ pub const COLUMNS: [Column; 8] = [
 
 /// What was measured, in a line.
 pub fn subject(document: &Document) -> String {
-    let Document { in_features, hidden, device, .. } = document;
-    format!("A GRU from D = {in_features} features to H = {hidden}, on {device}")
+    let Document { in_features, hidden, fission, device, .. } = document;
+    let fission = match fission.as_str() {
+        "auto" => String::new(),
+        other => format!(", fission {other}"),
+    };
+    format!("A GRU from D = {in_features} features to H = {hidden}{fission}, on {device}")
 }
 
 /// How to read the plots.

@@ -130,7 +130,11 @@ impl<'a> After<'a> {
         let made = self.made_of(&wanted, &stacked);
         let stored: BTreeSet<&Value> =
             made.iter().filter(is_stored).chain(&stacked).chain(&needed).collect();
-        let further = stored.into_iter().filter(|value| !ys.contains(value));
+        let is_x = |value: Value| {
+            let index = value.index();
+            self.depends[index] == Depends::Step && self.made_by[index].is_none()
+        };
+        let further = stored.into_iter().filter(|&&value| !ys.contains(&value) && !is_x(value));
         let further = further.map(|&value| bytes(self.op.body.aval(value)));
         let bytes = further.fold(0, usize::saturating_add);
         let sums = sums.into_iter().map(|i| (i, found[&i].0)).collect();
@@ -377,7 +381,8 @@ fn product_over_steps(dot: &Dot, operands: [Value; 2], at: &mut Simplifier) -> V
     // Steps and rows that are contracted together are one axis: XLA would copy the operands to
     // bring them there.
     let leading: Vec<usize> = (0..dot.lhs_contract.len()).collect();
-    if dot.lhs_contract == leading && dot.rhs_contract == leading && dot.lhs_batch.is_empty() {
+    let are_leading = dot.lhs_contract == leading && dot.rhs_contract == leading;
+    if leading.len() > 1 && are_leading && dot.lhs_batch.is_empty() {
         operands = operands.map(|operand| {
             let (rows, rest) = at.aval(operand).shape.split_at(leading.len());
             let shape = [&[rows.iter().product()], rest].concat();

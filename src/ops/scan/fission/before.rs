@@ -27,26 +27,38 @@ impl ScanOp {
     pub(super) fn plan_before(&self) -> Option<Before> {
         let func = &self.body;
         let depends = self.depends();
+        let level = |equation: &Equation| {
+            let outputs = equation.outputs().iter();
+            outputs.map(|output| depends[output.index()]).max()
+        };
         let mut moved = vec![false; func.value_count()];
-        let mut staying = Vec::new();
-        let mut bytes_of_moved = 0_usize;
         for equation in func.equations() {
-            let outputs = equation.outputs();
-            let level = outputs.iter().map(|output| depends[output.index()]).max();
             let of_moved = equation.inputs().iter().any(|input| moved[input.index()]);
             let moves = of_moved || is_worth_it(func, equation, &depends);
-            if level == Some(Depends::Step) && moves && equation.regions().is_empty() {
-                outputs.iter().for_each(|output| moved[output.index()] = true);
-                let bytes = outputs.iter().map(|&output| bytes(func.aval(output)));
-                bytes_of_moved = bytes.fold(bytes_of_moved, usize::saturating_add);
-            } else {
-                staying.push(equation);
+            if level(equation) == Some(Depends::Step) && moves && equation.regions().is_empty() {
+                equation.outputs().iter().for_each(|output| moved[output.index()] = true);
             }
         }
+        // What these need is computed before as well, and if it is not cheap then only there.
+        let mut needed = moved.clone();
+        for equation in func.equations().iter().rev() {
+            if equation.outputs().iter().any(|output| needed[output.index()]) {
+                equation.inputs().iter().for_each(|input| needed[input.index()] = true);
+                let is_cheap = equation.op.rules().is_cheap();
+                if level(equation) == Some(Depends::Step) && !is_cheap {
+                    equation.outputs().iter().for_each(|output| moved[output.index()] = true);
+                }
+            }
+        }
+        let is_moved = |equation: &&Equation| equation.outputs().iter().any(|o| moved[o.index()]);
+        let (gone, staying): (Vec<_>, Vec<_>) = func.equations().iter().partition(is_moved);
+        let made = gone.iter().flat_map(|equation| equation.outputs());
+        let made = made.map(|&value| bytes(func.aval(value)));
+        let bytes = made.fold(0, usize::saturating_add);
         let used = staying.iter().flat_map(|equation| equation.inputs()).chain(func.results());
         let handed: BTreeSet<Value> = used.copied().filter(|v| moved[v.index()]).collect();
         let handed: Vec<Value> = handed.into_iter().collect();
-        let plan = Before { handed, moved, bytes: bytes_of_moved };
+        let plan = Before { handed, moved, bytes };
         (!plan.handed.is_empty()).then_some(plan)
     }
 

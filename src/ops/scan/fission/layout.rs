@@ -30,6 +30,7 @@ impl ScanOp {
         let mut env = Env::with_params(func, params.iter().map(|param| param.value));
         for equation in func.equations() {
             let inputs = env.get_all(equation.inputs());
+            at.stand_for(equation);
             let outputs = taken_apart(equation, &depends, &inputs, &mut at)
                 .map(|value| vec![value])
                 .unwrap_or_else(|| at.again(func, equation, inputs));

@@ -16,10 +16,13 @@ mod after;
 mod before;
 mod layout;
 mod sink;
+mod work;
 
 use std::collections::BTreeSet;
+use std::fmt;
 
 use self::after::After;
+pub use self::work::LoopWork;
 use super::ScanOp;
 use super::chunks::steps_near;
 use crate::aval::Aval;
@@ -78,13 +81,20 @@ const MEMORY: usize = 256 << 20;
 /// Chunks of fewer steps are not worth a loop of their own.
 const LEAST_STEPS: usize = 32;
 
+/// `auto`, `off` or the number of bytes.
+impl fmt::Display for Fission {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Fission::Auto => f.write_str("auto"),
+            Fission::Within(bytes) => bytes.fmt(f),
+            Fission::Off => f.write_str("off"),
+        }
+    }
+}
+
 impl Attribute for Fission {
     fn print(&self, printer: &mut Printer) {
-        match self {
-            Fission::Auto => printer.push("auto"),
-            Fission::Within(bytes) => printer.push(bytes),
-            Fission::Off => printer.push("off"),
-        }
+        printer.push(self);
     }
 
     fn parse(parser: &mut Parser<'_>) -> Result<Fission> {

@@ -78,6 +78,10 @@ impl ScanOp {
         }
         for (&value, equation) in &inside {
             let (op, inputs) = match repeated(equation) {
+                Some((broadcast, operand)) if at.aval(operand).shape == broadcast.shape[1..] => {
+                    meaning.insert(value, meaning[&operand]);
+                    continue;
+                }
                 Some((Broadcast { shape, axes }, operand)) => {
                     let axes = axes.iter().map(|axis| axis - 1).collect();
                     (Broadcast { shape: shape[1..].to_vec(), axes }.into(), vec![meaning[&operand]])

@@ -1,0 +1,774 @@
+//! What fission makes of loops, text in and text out. `tests/fission_values.rs` has the values.
+
+use expect_test::{Expect, expect};
+use onetrace::ir::{check, parse};
+
+/// Checks that `text` becomes this, and that nothing more is done a second time.
+#[track_caller]
+fn check(text: &str, expected: Expect) {
+    let fissioned = parse::parse(text).unwrap().simplified().fissioned();
+    check::check(&fissioned).unwrap();
+    expected.assert_eq(&fissioned.to_string());
+    assert_eq!(fissioned.fissioned(), fissioned, "a second time");
+}
+
+#[test]
+fn products_of_the_xs_are_one_product_before_the_loop() {
+    check(
+        r#"func @f(%0 "w": f32[160,160], %1 "h": f32[160], %2 "xs": f32[5,160]) -> (f32[160]) {
+          %3: f32[160] = scan {length=5, reverse=false, unroll=1, constants=1, carry=1, body=func @step(%0: f32[160,160], %1: f32[160], %2: f32[160]) -> (f32[160]) {
+            %3: f32[160] = dot {lhs_contract=[0], rhs_contract=[0], lhs_batch=[], rhs_batch=[]} %2 %0
+            %4: f32[160] = add %1 %3
+            %5: f32[160] = tanh %4
+            return %5
+          }} %0 %1 %2
+          return %3
+        }"#,
+        expect![[r#"
+            func @f(%0 "w": f32[160,160], %1 "h": f32[160], %2 "xs": f32[5,160]) -> (f32[160]) {
+              %3: f32[5,160] = dot {lhs_contract=[1], rhs_contract=[0], lhs_batch=[], rhs_batch=[]} %2 %0
+              %4: f32[160] = scan {length=5, reverse=false, unroll=1, constants=0, carry=1, body=func @step(%0: f32[160], %1: f32[160]) -> (f32[160]) {
+                %2: f32[160] = add %0 %1
+                %3: f32[160] = tanh %2
+                return %3
+              }} %1 %3
+              return %4
+            }
+        "#]],
+    );
+}
+
+#[test]
+fn products_with_small_matrices_stay() {
+    // A product with a matrix in the nearest cache is as fast as reading its result would be.
+    check(
+        r#"func @f(%0 "w": f32[16,16], %1 "h": f32[16], %2 "xs": f32[5,16]) -> (f32[16]) {
+          %3: f32[16] = scan {length=5, reverse=false, unroll=1, constants=1, carry=1, body=func @step(%0: f32[16,16], %1: f32[16], %2: f32[16]) -> (f32[16]) {
+            %3: f32[16] = dot {lhs_contract=[0], rhs_contract=[0], lhs_batch=[], rhs_batch=[]} %2 %0
+            %4: f32[16] = add %1 %3
+            %5: f32[16] = tanh %4
+            return %5
+          }} %0 %1 %2
+          return %3
+        }"#,
+        expect![[r#"
+            func @f(%0 "w": f32[16,16], %1 "h": f32[16], %2 "xs": f32[5,16]) -> (f32[16]) {
+              %3: f32[16] = scan {length=5, reverse=false, unroll=1, constants=1, carry=1, body=func @step(%0: f32[16,16], %1: f32[16], %2: f32[16]) -> (f32[16]) {
+                %3: f32[16] = dot {lhs_contract=[0], rhs_contract=[0], lhs_batch=[], rhs_batch=[]} %2 %0
+                %4: f32[16] = add %1 %3
+                %5: f32[16] = tanh %4
+                return %5
+              }} %0 %1 %2
+              return %3
+            }
+        "#]],
+    );
+}
+
+#[test]
+fn products_with_many_rows_stay() {
+    check(
+        r#"func @f(%0 "w": f32[160,160], %1 "h": f32[16,160], %2 "xs": f32[5,16,160]) -> (f32[16,160]) {
+          %3: f32[16,160] = scan {length=5, reverse=false, unroll=1, constants=1, carry=1, body=func @step(%0: f32[160,160], %1: f32[16,160], %2: f32[16,160]) -> (f32[16,160]) {
+            %3: f32[16,160] = dot {lhs_contract=[1], rhs_contract=[0], lhs_batch=[], rhs_batch=[]} %2 %0
+            %4: f32[16,160] = add %1 %3
+            %5: f32[16,160] = tanh %4
+            return %5
+          }} %0 %1 %2
+          return %3
+        }"#,
+        expect![[r#"
+            func @f(%0 "w": f32[160,160], %1 "h": f32[16,160], %2 "xs": f32[5,16,160]) -> (f32[16,160]) {
+              %3: f32[16,160] = scan {length=5, reverse=false, unroll=1, constants=1, carry=1, body=func @step(%0: f32[160,160], %1: f32[16,160], %2: f32[16,160]) -> (f32[16,160]) {
+                %3: f32[16,160] = dot {lhs_contract=[1], rhs_contract=[0], lhs_batch=[], rhs_batch=[]} %2 %0
+                %4: f32[16,160] = add %1 %3
+                %5: f32[16,160] = tanh %4
+                return %5
+              }} %0 %1 %2
+              return %3
+            }
+        "#]],
+    );
+}
+
+#[test]
+fn what_only_the_ys_need_is_computed_after_the_loop() {
+    check(
+        r#"func @f(%0 "w": f32[160,160], %1 "h": f32[160], %2 "xs": f32[5,160]) -> (f32[160], f32[5,160]) {
+          %3: f32[160], %4: f32[5,160] = scan {length=5, reverse=false, unroll=1, constants=1, carry=1, body=func @step(%0: f32[160,160], %1: f32[160], %2: f32[160]) -> (f32[160], f32[160]) {
+            %3: f32[160] = add %1 %2
+            %4: f32[160] = tanh %3
+            %5: f32[160] = dot {lhs_contract=[0], rhs_contract=[0], lhs_batch=[], rhs_batch=[]} %4 %0
+            return %4, %5
+          }} %0 %1 %2
+          return %3, %4
+        }"#,
+        expect![[r#"
+            func @f(%0 "w": f32[160,160], %1 "h": f32[160], %2 "xs": f32[5,160]) -> (f32[160], f32[5,160]) {
+              %3: f32[160], %4: f32[5,160] = scan {length=5, reverse=false, unroll=1, constants=0, carry=1, body=func @step(%0: f32[160], %1: f32[160]) -> (f32[160], f32[160]) {
+                %2: f32[160] = add %0 %1
+                %3: f32[160] = tanh %2
+                return %3, %3
+              }} %1 %2
+              %5: f32[5,160] = dot {lhs_contract=[1], rhs_contract=[0], lhs_batch=[], rhs_batch=[]} %4 %0
+              return %3, %5
+            }
+        "#]],
+    );
+}
+
+#[test]
+fn what_is_made_of_a_stacked_value_is_not_stacked() {
+    // Of three ys the cheapest to stack is what all are made of.
+    check(
+        r#"func @f(%0 "h": f32[4], %1 "xs": f32[5,4]) -> (f32[4], f32[5,4], f32[5,4], f32[5]) {
+          %2: f32[4], %3: f32[5,4], %4: f32[5,4], %5: f32[5] = scan {length=5, reverse=false, unroll=1, constants=0, carry=1, body=func @step(%0: f32[4], %1: f32[4]) -> (f32[4], f32[4], f32[4], f32[]) {
+            %2: f32[4] = add %0 %1
+            %3: f32[4] = tanh %2
+            %4: f32[4] = sin %3
+            %5: f32[4] = mul %4 %1
+            %6: f32[] = reduce {kind=sum, axes=[0]} %4
+            return %3, %4, %5, %6
+          }} %0 %1
+          return %2, %3, %4, %5
+        }"#,
+        expect![[r#"
+            func @f(%0 "h": f32[4], %1 "xs": f32[5,4]) -> (f32[4], f32[5,4], f32[5,4], f32[5]) {
+              %2: f32[4], %3: f32[5,4] = scan {length=5, reverse=false, unroll=1, constants=0, carry=1, body=func @step(%0: f32[4], %1: f32[4]) -> (f32[4], f32[4]) {
+                %2: f32[4] = add %0 %1
+                %3: f32[4] = tanh %2
+                %4: f32[4] = sin %3
+                return %3, %4
+              }} %0 %1
+              %4: f32[5,4] = mul %3 %1
+              %5: f32[5] = reduce {kind=sum, axes=[1]} %3
+              return %2, %3, %4, %5
+            }
+        "#]],
+    );
+}
+
+#[test]
+fn a_small_value_is_stacked_and_not_the_large_ones_it_is_made_of() {
+    check(
+        r#"func @f(%0 "h": f32[64], %1 "xs": f32[5,64]) -> (f32[64], f32[5]) {
+          %2: f32[64], %3: f32[5] = scan {length=5, reverse=false, unroll=1, constants=0, carry=1, body=func @step(%0: f32[64], %1: f32[64]) -> (f32[64], f32[]) {
+            %2: f32[64] = add %0 %1
+            %3: f32[64] = tanh %2
+            %4: f32[] = reduce {kind=sum, axes=[0]} %3
+            return %3, %4
+          }} %0 %1
+          return %2, %3
+        }"#,
+        expect![[r#"
+            func @f(%0 "h": f32[64], %1 "xs": f32[5,64]) -> (f32[64], f32[5]) {
+              %2: f32[64], %3: f32[5] = scan {length=5, reverse=false, unroll=1, constants=0, carry=1, body=func @step(%0: f32[64], %1: f32[64]) -> (f32[64], f32[]) {
+                %2: f32[64] = add %0 %1
+                %3: f32[64] = tanh %2
+                %4: f32[] = reduce {kind=sum, axes=[0]} %3
+                return %3, %4
+              }} %0 %1
+              return %2, %3
+            }
+        "#]],
+    );
+}
+
+#[test]
+fn a_sum_of_outer_products_is_one_product_over_the_steps() {
+    check(
+        r#"func @f(%0 "sum": f32[16,16], %1 "xs": f32[5,16], %2 "ys": f32[5,16]) -> (f32[16,16]) {
+          %3: f32[16,16] = scan {length=5, reverse=false, unroll=1, constants=0, carry=1, body=func @step(%0: f32[16,16], %1: f32[16], %2: f32[16]) -> (f32[16,16]) {
+            %3: f32[16,16] = dot {lhs_contract=[], rhs_contract=[], lhs_batch=[], rhs_batch=[]} %1 %2
+            %4: f32[16,16] = add %0 %3
+            return %4
+          }} %0 %1 %2
+          return %3
+        }"#,
+        expect![[r#"
+            func @f(%0 "sum": f32[16,16], %1 "xs": f32[5,16], %2 "ys": f32[5,16]) -> (f32[16,16]) {
+              %3: f32[16,16] = dot {lhs_contract=[0], rhs_contract=[0], lhs_batch=[], rhs_batch=[]} %1 %2
+              %4: f32[16,16] = add %0 %3
+              return %4
+            }
+        "#]],
+    );
+}
+
+#[test]
+fn a_sum_of_products_over_rows_has_steps_and_rows_as_one_axis() {
+    check(
+        r#"func @f(%0 "sum": f32[16,16], %1 "xs": f32[5,3,16], %2 "ys": f32[5,3,16]) -> (f32[16,16]) {
+          %3: f32[16,16] = scan {length=5, reverse=false, unroll=1, constants=0, carry=1, body=func @step(%0: f32[16,16], %1: f32[3,16], %2: f32[3,16]) -> (f32[16,16]) {
+            %3: f32[16,16] = dot {lhs_contract=[0], rhs_contract=[0], lhs_batch=[], rhs_batch=[]} %1 %2
+            %4: f32[16,16] = add %3 %0
+            return %4
+          }} %0 %1 %2
+          return %3
+        }"#,
+        expect![[r#"
+            func @f(%0 "sum": f32[16,16], %1 "xs": f32[5,3,16], %2 "ys": f32[5,3,16]) -> (f32[16,16]) {
+              %3: f32[15,16] = reshape {shape=[15, 16]} %1
+              %4: f32[15,16] = reshape {shape=[15, 16]} %2
+              %5: f32[16,16] = dot {lhs_contract=[0], rhs_contract=[0], lhs_batch=[], rhs_batch=[]} %3 %4
+              %6: f32[16,16] = add %0 %5
+              return %6
+            }
+        "#]],
+    );
+}
+
+#[test]
+fn gradients_of_weights_are_products_over_the_stacked_states() {
+    // Both factors are of the carry: one is stacked, and the other made of it and of the xs.
+    check(
+        r#"func @f(%0 "sum": f32[160,160], %1 "w": f32[160,160], %2 "h": f32[160], %3 "xs": f32[5,160]) -> (f32[160,160], f32[160]) {
+          %4: f32[160,160], %5: f32[160] = scan {length=5, reverse=false, unroll=1, constants=1, carry=2, body=func @step(%0: f32[160,160], %1: f32[160,160], %2: f32[160], %3: f32[160]) -> (f32[160,160], f32[160]) {
+            %4: f32[160] = dot {lhs_contract=[0], rhs_contract=[0], lhs_batch=[], rhs_batch=[]} %2 %0
+            %5: f32[160] = sin %4
+            %6: f32[160] = add %5 %3
+            %7: f32[160,160] = dot {lhs_contract=[], rhs_contract=[], lhs_batch=[], rhs_batch=[]} %5 %6
+            %8: f32[160,160] = add %1 %7
+            return %8, %6
+          }} %1 %0 %2 %3
+          return %4, %5
+        }"#,
+        expect![[r#"
+            func @f(%0 "sum": f32[160,160], %1 "w": f32[160,160], %2 "h": f32[160], %3 "xs": f32[5,160]) -> (f32[160,160], f32[160]) {
+              %4: f32[160], %5: f32[5,160] = scan {length=5, reverse=false, unroll=1, constants=1, carry=1, body=func @step(%0: f32[160,160], %1: f32[160], %2: f32[160]) -> (f32[160], f32[160]) {
+                %3: f32[160] = dot {lhs_contract=[0], rhs_contract=[0], lhs_batch=[], rhs_batch=[]} %1 %0
+                %4: f32[160] = sin %3
+                %5: f32[160] = add %4 %2
+                return %5, %4
+              }} %1 %2 %3
+              %6: f32[5,160] = add %5 %3
+              %7: f32[160,160] = dot {lhs_contract=[0], rhs_contract=[0], lhs_batch=[], rhs_batch=[]} %5 %6
+              %8: f32[160,160] = add %0 %7
+              return %8, %4
+            }
+        "#]],
+    );
+}
+
+#[test]
+fn sums_that_cost_more_to_stack_stay() {
+    check(
+        r#"func @f(%0 "sum": f32[], %1 "h": f32[64], %2 "xs": f32[5,64]) -> (f32[], f32[64]) {
+          %3: f32[], %4: f32[64] = scan {length=5, reverse=false, unroll=1, constants=0, carry=2, body=func @step(%0: f32[], %1: f32[64], %2: f32[64]) -> (f32[], f32[64]) {
+            %3: f32[64] = add %1 %2
+            %4: f32[64] = tanh %3
+            %5: f32[] = reduce {kind=sum, axes=[0]} %4
+            %6: f32[] = add %0 %5
+            return %6, %4
+          }} %0 %1 %2
+          return %3, %4
+        }"#,
+        expect![[r#"
+            func @f(%0 "sum": f32[], %1 "h": f32[64], %2 "xs": f32[5,64]) -> (f32[], f32[64]) {
+              %3: f32[], %4: f32[64] = scan {length=5, reverse=false, unroll=1, constants=0, carry=2, body=func @step(%0: f32[], %1: f32[64], %2: f32[64]) -> (f32[], f32[64]) {
+                %3: f32[64] = add %1 %2
+                %4: f32[64] = tanh %3
+                %5: f32[] = reduce {kind=sum, axes=[0]} %4
+                %6: f32[] = add %0 %5
+                return %6, %4
+              }} %0 %1 %2
+              return %3, %4
+            }
+        "#]],
+    );
+}
+
+#[test]
+fn sums_that_are_looked_at_stay() {
+    check(
+        r#"func @f(%0 "sum": f32[16,16], %1 "xs": f32[5,16]) -> (f32[16,16], f32[5,16]) {
+          %2: f32[16,16], %3: f32[5,16] = scan {length=5, reverse=false, unroll=1, constants=0, carry=1, body=func @step(%0: f32[16,16], %1: f32[16]) -> (f32[16,16], f32[16]) {
+            %2: f32[16,16] = dot {lhs_contract=[], rhs_contract=[], lhs_batch=[], rhs_batch=[]} %1 %1
+            %3: f32[16,16] = add %0 %2
+            %4: f32[16] = reduce {kind=max, axes=[0]} %0
+            return %3, %4
+          }} %0 %1
+          return %2, %3
+        }"#,
+        expect![[r#"
+            func @f(%0 "sum": f32[16,16], %1 "xs": f32[5,16]) -> (f32[16,16], f32[5,16]) {
+              %2: f32[16,16], %3: f32[5,16] = scan {length=5, reverse=false, unroll=1, constants=0, carry=1, body=func @step(%0: f32[16,16], %1: f32[16]) -> (f32[16,16], f32[16]) {
+                %2: f32[16,16] = dot {lhs_contract=[], rhs_contract=[], lhs_batch=[], rhs_batch=[]} %1 %1
+                %3: f32[16,16] = add %0 %2
+                %4: f32[16] = reduce {kind=max, axes=[0]} %0
+                return %3, %4
+              }} %0 %1
+              return %2, %3
+            }
+        "#]],
+    );
+}
+
+#[test]
+fn sums_of_integers_stay() {
+    check(
+        r#"func @f(%0 "sum": i32[16,16], %1 "xs": i32[5,16], %2 "ys": i32[5,16]) -> (i32[16,16]) {
+          %3: i32[16,16] = scan {length=5, reverse=false, unroll=1, constants=0, carry=1, body=func @step(%0: i32[16,16], %1: i32[16], %2: i32[16]) -> (i32[16,16]) {
+            %3: i32[16,16] = dot {lhs_contract=[], rhs_contract=[], lhs_batch=[], rhs_batch=[]} %1 %2
+            %4: i32[16,16] = add %0 %3
+            return %4
+          }} %0 %1 %2
+          return %3
+        }"#,
+        expect![[r#"
+            func @f(%0 "sum": i32[16,16], %1 "xs": i32[5,16], %2 "ys": i32[5,16]) -> (i32[16,16]) {
+              %3: i32[16,16] = scan {length=5, reverse=false, unroll=1, constants=0, carry=1, body=func @step(%0: i32[16,16], %1: i32[16], %2: i32[16]) -> (i32[16,16]) {
+                %3: i32[16,16] = dot {lhs_contract=[], rhs_contract=[], lhs_batch=[], rhs_batch=[]} %1 %2
+                %4: i32[16,16] = add %0 %3
+                return %4
+              }} %0 %1 %2
+              return %3
+            }
+        "#]],
+    );
+}
+
+#[test]
+fn a_sum_of_what_is_stacked_anyway_is_a_product_with_ones() {
+    check(
+        r#"func @f(%0 "sum": f32[16], %1 "xs": f32[5,16]) -> (f32[16]) {
+          %2: f32[16] = scan {length=5, reverse=false, unroll=1, constants=0, carry=1, body=func @step(%0: f32[16], %1: f32[16]) -> (f32[16]) {
+            %2: f32[16] = add %0 %1
+            return %2
+          }} %0 %1
+          return %2
+        }"#,
+        expect![[r#"
+            func @f(%0 "sum": f32[16], %1 "xs": f32[5,16]) -> (f32[16]) {
+              %2: f32[] = constant {value=f32[](1.0), name=""}
+              %3: f32[5] = broadcast {shape=[5], axes=[]} %2
+              %4: f32[16] = dot {lhs_contract=[0], rhs_contract=[0], lhs_batch=[], rhs_batch=[]} %3 %1
+              %5: f32[16] = add %0 %4
+              return %5
+            }
+        "#]],
+    );
+}
+
+#[test]
+fn what_is_cheaply_made_for_all_steps_is_made_inside() {
+    check(
+        r#"func @f(%0 "k": f32[16], %1 "h": f32[16], %2 "xs": f32[5,16]) -> (f32[16]) {
+          %3: f32[5,16] = broadcast {shape=[5,16], axes=[1]} %0
+          %4: f32[5,16] = mul %2 %3
+          %5: f32[5,16] = sub %2 %4
+          %6: f32[16] = scan {length=5, reverse=false, unroll=1, constants=0, carry=1, body=func @step(%0: f32[16], %1: f32[16], %2: f32[16]) -> (f32[16]) {
+            %3: f32[16] = mul %0 %1
+            %4: f32[16] = add %3 %2
+            %5: f32[16] = tanh %4
+            return %5
+          }} %1 %4 %5
+          return %6
+        }"#,
+        expect![[r#"
+            func @f(%0 "k": f32[16], %1 "h": f32[16], %2 "xs": f32[5,16]) -> (f32[16]) {
+              %3: f32[16] = scan {length=5, reverse=false, unroll=1, constants=1, carry=1, body=func @step(%0: f32[16], %1: f32[16], %2: f32[16]) -> (f32[16]) {
+                %3: f32[16] = mul %2 %0
+                %4: f32[16] = sub %2 %3
+                %5: f32[16] = mul %1 %3
+                %6: f32[16] = add %5 %4
+                %7: f32[16] = tanh %6
+                return %7
+              }} %0 %1 %2
+              return %3
+            }
+        "#]],
+    );
+}
+
+#[test]
+fn padded_parts_are_joined_and_their_products_taken_apart() {
+    // As in the gradient of gates that are slices of one product.
+    check(
+        r#"func @f(%0 "w": f32[8,16], %1 "h": f32[2,8], %2 "xs": f32[5,2,8]) -> (f32[2,8]) {
+          %3: f32[2,8] = scan {length=5, reverse=false, unroll=1, constants=1, carry=1, body=func @step(%0: f32[8,16], %1: f32[2,8], %2: f32[2,8]) -> (f32[2,8]) {
+            %3: f32[] = constant {value=f32[](0.0), name=""}
+            %4: f32[2,8] = sin %1
+            %5: f32[2,8] = mul %4 %2
+            %6: f32[2,16] = pad {config=[(0, 0, 0), (0, 8, 0)]} %4 %3
+            %7: f32[2,16] = pad {config=[(0, 0, 0), (8, 0, 0)]} %5 %3
+            %8: f32[2,16] = add %6 %7
+            %9: f32[2,8] = dot {lhs_contract=[1], rhs_contract=[1], lhs_batch=[], rhs_batch=[]} %8 %0
+            return %9
+          }} %0 %1 %2
+          return %3
+        }"#,
+        expect![[r#"
+            func @f(%0 "w": f32[8,16], %1 "h": f32[2,8], %2 "xs": f32[5,2,8]) -> (f32[2,8]) {
+              %3: f32[8,8] = slice {starts=[0, 0], limits=[8, 8], strides=[1, 1]} %0
+              %4: f32[8,8] = transpose {permutation=[1, 0]} %3
+              %5: f32[8,8] = slice {starts=[0, 8], limits=[8, 16], strides=[1, 1]} %0
+              %6: f32[8,8] = transpose {permutation=[1, 0]} %5
+              %7: f32[2,8] = scan {length=5, reverse=false, unroll=1, constants=2, carry=1, body=func @step(%0: f32[8,8], %1: f32[8,8], %2: f32[2,8], %3: f32[2,8]) -> (f32[2,8]) {
+                %4: f32[2,8] = sin %2
+                %5: f32[2,8] = mul %4 %3
+                %6: f32[2,8] = dot {lhs_contract=[1], rhs_contract=[0], lhs_batch=[], rhs_batch=[]} %4 %0
+                %7: f32[2,8] = dot {lhs_contract=[1], rhs_contract=[0], lhs_batch=[], rhs_batch=[]} %5 %1
+                %8: f32[2,8] = add %6 %7
+                return %8
+              }} %4 %6 %1 %2
+              return %7
+            }
+        "#]],
+    );
+}
+
+#[test]
+fn a_matrix_is_transposed_before_the_loop() {
+    check(
+        r#"func @f(%0 "w": f32[8,8], %1 "h": f32[2,8], %2 "xs": f32[5,2,8]) -> (f32[2,8]) {
+          %3: f32[2,8] = scan {length=5, reverse=false, unroll=1, constants=1, carry=1, body=func @step(%0: f32[8,8], %1: f32[2,8], %2: f32[2,8]) -> (f32[2,8]) {
+            %3: f32[2,8] = dot {lhs_contract=[1], rhs_contract=[1], lhs_batch=[], rhs_batch=[]} %1 %0
+            %4: f32[2,8] = add %3 %2
+            %5: f32[2,8] = tanh %4
+            return %5
+          }} %0 %1 %2
+          return %3
+        }"#,
+        expect![[r#"
+            func @f(%0 "w": f32[8,8], %1 "h": f32[2,8], %2 "xs": f32[5,2,8]) -> (f32[2,8]) {
+              %3: f32[8,8] = transpose {permutation=[1, 0]} %0
+              %4: f32[2,8] = scan {length=5, reverse=false, unroll=1, constants=1, carry=1, body=func @step(%0: f32[8,8], %1: f32[2,8], %2: f32[2,8]) -> (f32[2,8]) {
+                %3: f32[2,8] = dot {lhs_contract=[1], rhs_contract=[0], lhs_batch=[], rhs_batch=[]} %1 %0
+                %4: f32[2,8] = add %3 %2
+                %5: f32[2,8] = tanh %4
+                return %5
+              }} %3 %1 %2
+              return %4
+            }
+        "#]],
+    );
+}
+
+#[test]
+fn without_fission_the_loop_stays() {
+    check(
+        r#"func @f(%0 "w": f32[160,160], %1 "h": f32[160], %2 "xs": f32[5,160]) -> (f32[160]) {
+          %3: f32[160] = scan {length=5, reverse=false, unroll=1, fission=off, constants=1, carry=1, body=func @step(%0: f32[160,160], %1: f32[160], %2: f32[160]) -> (f32[160]) {
+            %3: f32[160] = dot {lhs_contract=[0], rhs_contract=[0], lhs_batch=[], rhs_batch=[]} %2 %0
+            %4: f32[160] = add %1 %3
+            %5: f32[160] = tanh %4
+            return %5
+          }} %0 %1 %2
+          return %3
+        }"#,
+        expect![[r#"
+            func @f(%0 "w": f32[160,160], %1 "h": f32[160], %2 "xs": f32[5,160]) -> (f32[160]) {
+              %3: f32[160] = scan {length=5, reverse=false, unroll=1, fission=off, constants=1, carry=1, body=func @step(%0: f32[160,160], %1: f32[160], %2: f32[160]) -> (f32[160]) {
+                %3: f32[160] = dot {lhs_contract=[0], rhs_contract=[0], lhs_batch=[], rhs_batch=[]} %2 %0
+                %4: f32[160] = add %1 %3
+                %5: f32[160] = tanh %4
+                return %5
+              }} %0 %1 %2
+              return %3
+            }
+        "#]],
+    );
+}
+
+#[test]
+fn effects_stay_in_the_loop() {
+    check(
+        r#"func @f(%0 "w": f32[160,160], %1 "h": f32[160], %2 "xs": f32[5,160]) -> (f32[160]) {
+          %3: f32[160] = scan {length=5, reverse=false, unroll=1, constants=1, carry=1, body=func @step(%0: f32[160,160], %1: f32[160], %2: f32[160]) -> (f32[160]) {
+            debug_print {format="{}", batch=[]} %2
+            %3: f32[160] = dot {lhs_contract=[0], rhs_contract=[0], lhs_batch=[], rhs_batch=[]} %2 %0
+            debug_print {format="{}", batch=[]} %3
+            %4: f32[160] = add %1 %3
+            %5: f32[160] = tanh %4
+            return %5
+          }} %0 %1 %2
+          return %3
+        }"#,
+        expect![[r#"
+            func @f(%0 "w": f32[160,160], %1 "h": f32[160], %2 "xs": f32[5,160]) -> (f32[160]) {
+              %3: f32[5,160] = dot {lhs_contract=[1], rhs_contract=[0], lhs_batch=[], rhs_batch=[]} %2 %0
+              %4: f32[160] = scan {length=5, reverse=false, unroll=1, constants=0, carry=1, body=func @step(%0: f32[160], %1: f32[160], %2: f32[160]) -> (f32[160]) {
+                debug_print {format="{}", batch=[]} %1
+                debug_print {format="{}", batch=[]} %2
+                %3: f32[160] = add %0 %2
+                %4: f32[160] = tanh %3
+                return %4
+              }} %1 %2 %3
+              return %4
+            }
+        "#]],
+    );
+}
+
+#[test]
+fn an_effect_on_what_only_the_ys_need_keeps_it_in_the_loop() {
+    check(
+        r#"func @f(%0 "w": f32[160,160], %1 "h": f32[160], %2 "xs": f32[5,160]) -> (f32[160], f32[5,160]) {
+          %3: f32[160], %4: f32[5,160] = scan {length=5, reverse=false, unroll=1, constants=1, carry=1, body=func @step(%0: f32[160,160], %1: f32[160], %2: f32[160]) -> (f32[160], f32[160]) {
+            %3: f32[160] = add %1 %2
+            %4: f32[160] = tanh %3
+            %5: f32[160] = dot {lhs_contract=[0], rhs_contract=[0], lhs_batch=[], rhs_batch=[]} %4 %0
+            debug_print {format="{}", batch=[]} %5
+            return %4, %5
+          }} %0 %1 %2
+          return %3, %4
+        }"#,
+        expect![[r#"
+            func @f(%0 "w": f32[160,160], %1 "h": f32[160], %2 "xs": f32[5,160]) -> (f32[160], f32[5,160]) {
+              %3: f32[160], %4: f32[5,160] = scan {length=5, reverse=false, unroll=1, constants=1, carry=1, body=func @step(%0: f32[160,160], %1: f32[160], %2: f32[160]) -> (f32[160], f32[160]) {
+                %3: f32[160] = add %1 %2
+                %4: f32[160] = tanh %3
+                %5: f32[160] = dot {lhs_contract=[0], rhs_contract=[0], lhs_batch=[], rhs_batch=[]} %4 %0
+                debug_print {format="{}", batch=[]} %5
+                return %4, %5
+              }} %0 %1 %2
+              return %3, %4
+            }
+        "#]],
+    );
+}
+
+#[test]
+fn what_leaves_an_inner_loop_can_leave_the_outer_one() {
+    check(
+        r#"func @f(%0 "w": f32[160,160], %1 "h": f32[160], %2 "xs": f32[3,5,160]) -> (f32[160]) {
+          %3: f32[160] = scan {length=3, reverse=false, unroll=1, constants=1, carry=1, body=func @outer(%0: f32[160,160], %1: f32[160], %2: f32[5,160]) -> (f32[160]) {
+            %3: f32[160] = scan {length=5, reverse=false, unroll=1, constants=1, carry=1, body=func @inner(%0: f32[160,160], %1: f32[160], %2: f32[160]) -> (f32[160]) {
+              %3: f32[160] = dot {lhs_contract=[0], rhs_contract=[0], lhs_batch=[], rhs_batch=[]} %2 %0
+              %4: f32[160] = add %1 %3
+              %5: f32[160] = tanh %4
+              return %5
+            }} %0 %1 %2
+            return %3
+          }} %0 %1 %2
+          return %3
+        }"#,
+        expect![[r#"
+            func @f(%0 "w": f32[160,160], %1 "h": f32[160], %2 "xs": f32[3,5,160]) -> (f32[160]) {
+              %3: f32[3,5,160] = dot {lhs_contract=[2], rhs_contract=[0], lhs_batch=[], rhs_batch=[]} %2 %0
+              %4: f32[160] = scan {length=3, reverse=false, unroll=1, constants=0, carry=1, body=func @outer(%0: f32[160], %1: f32[5,160]) -> (f32[160]) {
+                %2: f32[160] = scan {length=5, reverse=false, unroll=1, constants=0, carry=1, body=func @inner(%0: f32[160], %1: f32[160]) -> (f32[160]) {
+                  %2: f32[160] = add %0 %1
+                  %3: f32[160] = tanh %2
+                  return %3
+                }} %0 %1
+                return %2
+              }} %1 %3
+              return %4
+            }
+        "#]],
+    );
+}
+
+#[test]
+fn a_reversed_loop_keeps_its_order() {
+    check(
+        r#"func @f(%0 "w": f32[160,160], %1 "h": f32[160], %2 "xs": f32[5,160]) -> (f32[160]) {
+          %3: f32[160] = scan {length=5, reverse=true, unroll=1, constants=1, carry=1, body=func @step(%0: f32[160,160], %1: f32[160], %2: f32[160]) -> (f32[160]) {
+            %3: f32[160] = dot {lhs_contract=[0], rhs_contract=[0], lhs_batch=[], rhs_batch=[]} %2 %0
+            %4: f32[160] = add %1 %3
+            %5: f32[160] = tanh %4
+            return %5
+          }} %0 %1 %2
+          return %3
+        }"#,
+        expect![[r#"
+            func @f(%0 "w": f32[160,160], %1 "h": f32[160], %2 "xs": f32[5,160]) -> (f32[160]) {
+              %3: f32[5,160] = dot {lhs_contract=[1], rhs_contract=[0], lhs_batch=[], rhs_batch=[]} %2 %0
+              %4: f32[160] = scan {length=5, reverse=true, unroll=1, constants=0, carry=1, body=func @step(%0: f32[160], %1: f32[160]) -> (f32[160]) {
+                %2: f32[160] = add %0 %1
+                %3: f32[160] = tanh %2
+                return %3
+              }} %1 %3
+              return %4
+            }
+        "#]],
+    );
+}
+
+#[test]
+fn loops_of_one_step_stay() {
+    check(
+        r#"func @f(%0 "w": f32[160,160], %1 "h": f32[160], %2 "xs": f32[1,160]) -> (f32[160]) {
+          %3: f32[160] = scan {length=1, reverse=false, unroll=1, constants=1, carry=1, body=func @step(%0: f32[160,160], %1: f32[160], %2: f32[160]) -> (f32[160]) {
+            %3: f32[160] = dot {lhs_contract=[0], rhs_contract=[0], lhs_batch=[], rhs_batch=[]} %2 %0
+            %4: f32[160] = add %1 %3
+            %5: f32[160] = tanh %4
+            return %5
+          }} %0 %1 %2
+          return %3
+        }"#,
+        expect![[r#"
+            func @f(%0 "w": f32[160,160], %1 "h": f32[160], %2 "xs": f32[1,160]) -> (f32[160]) {
+              %3: f32[160] = scan {length=1, reverse=false, unroll=1, constants=1, carry=1, body=func @step(%0: f32[160,160], %1: f32[160], %2: f32[160]) -> (f32[160]) {
+                %3: f32[160] = dot {lhs_contract=[0], rhs_contract=[0], lhs_batch=[], rhs_batch=[]} %2 %0
+                %4: f32[160] = add %1 %3
+                %5: f32[160] = tanh %4
+                return %5
+              }} %0 %1 %2
+              return %3
+            }
+        "#]],
+    );
+}
+
+#[test]
+fn loops_of_no_steps_are_none() {
+    check(
+        r#"func @f(%0 "w": f32[160,160], %1 "h": f32[160], %2 "xs": f32[0,160]) -> (f32[160], f32[0,160]) {
+          %3: f32[160], %4: f32[0,160] = scan {length=0, reverse=false, unroll=1, constants=1, carry=1, body=func @step(%0: f32[160,160], %1: f32[160], %2: f32[160]) -> (f32[160], f32[160]) {
+            %3: f32[160] = add %1 %2
+            %4: f32[160] = tanh %3
+            %5: f32[160] = dot {lhs_contract=[0], rhs_contract=[0], lhs_batch=[], rhs_batch=[]} %4 %0
+            return %4, %5
+          }} %0 %1 %2
+          return %3, %4
+        }"#,
+        expect![[r#"
+            func @f(%0 "w": f32[160,160], %1 "h": f32[160], %2 "xs": f32[0,160]) -> (f32[160], f32[0,160]) {
+              %3: f32[0,160] = constant {value=f32[0,160](), name=""}
+              return %1, %3
+            }
+        "#]],
+    );
+}
+
+#[test]
+fn products_before_the_loop_fit_in_the_memory() {
+    // Five rows of 160 numbers.
+    check(
+        r#"func @f(%0 "w": f32[160,160], %1 "h": f32[160], %2 "xs": f32[5,160]) -> (f32[160]) {
+          %3: f32[160] = scan {length=5, reverse=false, unroll=1, fission=3200, constants=1, carry=1, body=func @step(%0: f32[160,160], %1: f32[160], %2: f32[160]) -> (f32[160]) {
+            %3: f32[160] = dot {lhs_contract=[0], rhs_contract=[0], lhs_batch=[], rhs_batch=[]} %2 %0
+            %4: f32[160] = add %1 %3
+            %5: f32[160] = tanh %4
+            return %5
+          }} %0 %1 %2
+          return %3
+        }"#,
+        expect![[r#"
+            func @f(%0 "w": f32[160,160], %1 "h": f32[160], %2 "xs": f32[5,160]) -> (f32[160]) {
+              %3: f32[5,160] = dot {lhs_contract=[1], rhs_contract=[0], lhs_batch=[], rhs_batch=[]} %2 %0
+              %4: f32[160] = scan {length=5, reverse=false, unroll=1, fission=3200, constants=0, carry=1, body=func @step(%0: f32[160], %1: f32[160]) -> (f32[160]) {
+                %2: f32[160] = add %0 %1
+                %3: f32[160] = tanh %2
+                return %3
+              }} %1 %3
+              return %4
+            }
+        "#]],
+    );
+}
+
+#[test]
+fn products_that_do_not_fit_in_the_memory_stay() {
+    check(
+        r#"func @f(%0 "w": f32[160,160], %1 "h": f32[160], %2 "xs": f32[5,160]) -> (f32[160]) {
+          %3: f32[160] = scan {length=5, reverse=false, unroll=1, fission=3199, constants=1, carry=1, body=func @step(%0: f32[160,160], %1: f32[160], %2: f32[160]) -> (f32[160]) {
+            %3: f32[160] = dot {lhs_contract=[0], rhs_contract=[0], lhs_batch=[], rhs_batch=[]} %2 %0
+            %4: f32[160] = add %1 %3
+            %5: f32[160] = tanh %4
+            return %5
+          }} %0 %1 %2
+          return %3
+        }"#,
+        expect![[r#"
+            func @f(%0 "w": f32[160,160], %1 "h": f32[160], %2 "xs": f32[5,160]) -> (f32[160]) {
+              %3: f32[160] = scan {length=5, reverse=false, unroll=1, fission=3199, constants=1, carry=1, body=func @step(%0: f32[160,160], %1: f32[160], %2: f32[160]) -> (f32[160]) {
+                %3: f32[160] = dot {lhs_contract=[0], rhs_contract=[0], lhs_batch=[], rhs_batch=[]} %2 %0
+                %4: f32[160] = add %1 %3
+                %5: f32[160] = tanh %4
+                return %5
+              }} %0 %1 %2
+              return %3
+            }
+        "#]],
+    );
+}
+
+#[test]
+fn sums_whose_factors_are_there_need_no_memory() {
+    check(
+        r#"func @f(%0 "sum": f32[16,16], %1 "xs": f32[5,16], %2 "ys": f32[5,16]) -> (f32[16,16]) {
+          %3: f32[16,16] = scan {length=5, reverse=false, unroll=1, fission=0, constants=0, carry=1, body=func @step(%0: f32[16,16], %1: f32[16], %2: f32[16]) -> (f32[16,16]) {
+            %3: f32[16,16] = dot {lhs_contract=[], rhs_contract=[], lhs_batch=[], rhs_batch=[]} %1 %2
+            %4: f32[16,16] = add %0 %3
+            return %4
+          }} %0 %1 %2
+          return %3
+        }"#,
+        expect![[r#"
+            func @f(%0 "sum": f32[16,16], %1 "xs": f32[5,16], %2 "ys": f32[5,16]) -> (f32[16,16]) {
+              %3: f32[16,16] = dot {lhs_contract=[0], rhs_contract=[0], lhs_batch=[], rhs_batch=[]} %1 %2
+              %4: f32[16,16] = add %0 %3
+              return %4
+            }
+        "#]],
+    );
+}
+
+#[test]
+fn factors_that_do_not_fit_in_the_memory_are_not_stacked() {
+    check(
+        r#"func @f(%0 "sum": f32[16,16], %1 "h": f32[16], %2 "xs": f32[5,16]) -> (f32[16,16], f32[16]) {
+          %3: f32[16,16], %4: f32[16] = scan {length=5, reverse=false, unroll=1, fission=100, constants=0, carry=2, body=func @step(%0: f32[16,16], %1: f32[16], %2: f32[16]) -> (f32[16,16], f32[16]) {
+            %3: f32[16] = mul %1 %2
+            %4: f32[16] = tanh %3
+            %5: f32[16,16] = dot {lhs_contract=[], rhs_contract=[], lhs_batch=[], rhs_batch=[]} %4 %4
+            %6: f32[16,16] = add %0 %5
+            return %6, %4
+          }} %0 %1 %2
+          return %3, %4
+        }"#,
+        expect![[r#"
+            func @f(%0 "sum": f32[16,16], %1 "h": f32[16], %2 "xs": f32[5,16]) -> (f32[16,16], f32[16]) {
+              %3: f32[16,16], %4: f32[16] = scan {length=5, reverse=false, unroll=1, fission=100, constants=0, carry=2, body=func @step(%0: f32[16,16], %1: f32[16], %2: f32[16]) -> (f32[16,16], f32[16]) {
+                %3: f32[16] = mul %1 %2
+                %4: f32[16] = tanh %3
+                %5: f32[16,16] = dot {lhs_contract=[], rhs_contract=[], lhs_batch=[], rhs_batch=[]} %4 %4
+                %6: f32[16,16] = add %0 %5
+                return %6, %4
+              }} %0 %1 %2
+              return %3, %4
+            }
+        "#]],
+    );
+}
+
+#[test]
+fn what_products_need_is_not_computed_twice() {
+    // The inner loop is one of all steps, and its result is also used in the outer one.
+    check(
+        r#"func @f(%0 "w": f32[160,160], %1 "h": f32[160], %2 "xs": f32[5,160]) -> (f32[160]) {
+          %3: f32[160] = scan {length=5, reverse=false, unroll=1, constants=1, carry=1, body=func @step(%0: f32[160,160], %1: f32[160], %2: f32[160]) -> (f32[160]) {
+            %3: f32[160] = scan {length=100, reverse=false, unroll=1, constants=0, carry=1, body=func @inner(%0: f32[160]) -> (f32[160]) {
+              %1: f32[160] = sin %0
+              return %1
+            }} %2
+            %4: f32[160] = dot {lhs_contract=[0], rhs_contract=[0], lhs_batch=[], rhs_batch=[]} %3 %0
+            %5: f32[160] = add %3 %4
+            %6: f32[160] = sub %1 %5
+            %7: f32[160] = tanh %6
+            return %7
+          }} %0 %1 %2
+          return %3
+        }"#,
+        expect![[r#"
+            func @f(%0 "w": f32[160,160], %1 "h": f32[160], %2 "xs": f32[5,160]) -> (f32[160]) {
+              %3: f32[5,160] = scan {length=100, reverse=false, unroll=1, constants=0, carry=1, body=func @inner(%0: f32[5,160]) -> (f32[5,160]) {
+                %1: f32[5,160] = sin %0
+                return %1
+              }} %2
+              %4: f32[5,160] = dot {lhs_contract=[1], rhs_contract=[0], lhs_batch=[], rhs_batch=[]} %3 %0
+              %5: f32[5,160] = add %3 %4
+              %6: f32[160] = scan {length=5, reverse=false, unroll=1, constants=0, carry=1, body=func @step(%0: f32[160], %1: f32[160]) -> (f32[160]) {
+                %2: f32[160] = sub %0 %1
+                %3: f32[160] = tanh %2
+                return %3
+              }} %1 %5
+              return %6
+            }
+        "#]],
+    );
+}
