@@ -51,7 +51,7 @@ impl Search<'_> {
         compile: impl Fn(Tuning) -> Result<Executable>,
     ) -> Result<(Tuning, Option<Executable>)> {
         let model = Tuning::by_model(self.simplified, self.fissioned, self.device);
-        let calls_host = self.fissioned.has_effect();
+        let calls_host = self.simplified.has_effect();
         // What is done on the host must not be done again and again.
         if calls_host || self.fissioned.results().is_empty() {
             return Ok((model, None));

@@ -98,3 +98,116 @@ impl fmt::Display for Tuning {
         f.write_str(&parts.join(", "))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::prelude::*;
+
+    /// All choices that are like the one of the model, with and without fission.
+    fn all(model: Tuning) -> Vec<Tuning> {
+        let mut all = vec![model];
+        let change = |all: &mut Vec<Tuning>, f: &dyn Fn(Tuning) -> Tuning| {
+            let others: Vec<Tuning> = all.iter().map(|&now| f(now)).collect();
+            all.extend(others.into_iter().filter(|other| *other != model));
+        };
+        change(&mut all, &|now| Tuning { fission: now.fission.map(|is_on| !is_on), ..now });
+        change(&mut all, &|now| Tuning { loops: now.loops.map(Loops::other), ..now });
+        change(&mut all, &|now| Tuning { vectors: now.vectors.map(Vectors::other), ..now });
+        all
+    }
+
+    /// Checks that a function gives the same however it is compiled, and how often that was.
+    fn check<A: Tree, R: Tree>(what: &str, f: impl Fn(A) -> R, x: A) -> usize {
+        let device = Device::cpu().unwrap();
+        let f = jit(f);
+        let lowered = f.lower(&x).unwrap();
+        let model = Tuning::by_model(&lowered.simplified(), lowered.fissioned(), &device);
+        let values = |tuning| {
+            let none = XlaOptions::new();
+            let program = f.lower(&x).unwrap().compile_as(&device, tuning, &none).unwrap();
+            assert_eq!(program.tuning(), tuning);
+            let results = tree::leaves(&program.call(&x).unwrap());
+            results.iter().map(|y| y.to_vec::<f32>().unwrap()).collect::<Vec<_>>()
+        };
+        let (expected, all) = (values(model), all(model));
+        for &tuning in &all {
+            for (i, (y, expected)) in values(tuning).iter().zip(&expected).enumerate() {
+                let largest = expected.iter().fold(0.0_f32, |most, y| most.max(y.abs()));
+                for (y, expected) in y.iter().zip(expected) {
+                    let near = (y - expected).abs() <= 2e-5 * largest;
+                    assert!(near, "{what}, {tuning}, result {i}: {y}, not {expected}");
+                }
+            }
+        }
+        all.len()
+    }
+
+    #[test]
+    fn values_are_the_same_however_a_program_is_compiled() {
+        let xs = |batch: &[usize]| {
+            let shape = [&[12], batch, &[16]].concat();
+            random::normal(&random::key(3), shape, DType::F32)
+        };
+        for batch in [&[][..], &[8]] {
+            let cell = nn::GruCell::new(&mut nn::Rngs::new(1), 16, 24);
+            let first = cell.initial_carry(batch);
+            let states = |xs: Tensor| scan(|h, x| cell.step(h, x), first.clone(), xs);
+            let ways = check("GRU", states, xs(batch));
+            // Fission and loops, and vectors where there are wide ones.
+            assert!(ways >= 4, "{ways} ways");
+            let loss = |(cell, xs): (nn::GruCell, Tensor)| {
+                let of_cell = |cell: nn::GruCell| {
+                    scan(|h, x| (cell.step(h, x).0, ()), first.clone(), xs.clone())
+                        .0
+                        .square()
+                        .sum(..)
+                };
+                value_and_grad(of_cell)(cell)
+            };
+            assert!(check("gradient", loss, (cell.clone(), xs(batch))) >= 4);
+        }
+        let steps = |x: Tensor| {
+            while_loop(|x: Tensor| x.square().sum(..).lt(50.0), |x| &x * 1.25 + x.sin(), x)
+        };
+        assert!(check("while", steps, Tensor::ones([9], DType::F32)) >= 2);
+        let nested = |xs: Tensor| {
+            let inner = |h: Tensor, x: Tensor| ((h * 0.5 + x).tanh(), ());
+            let outer = |h: Tensor, x: Tensor| {
+                let h = scan(inner, h, x.reshape([4, 4])).0;
+                (h.clone(), h)
+            };
+            scan(outer, Tensor::zeros([4], DType::F32), xs)
+        };
+        assert!(check("nested", nested, xs(&[])) >= 1);
+        assert!(check("no loop", |x: Tensor| x.matmul(&x.transpose(&[1, 0])), xs(&[])) >= 1);
+    }
+
+    #[test]
+    fn a_choice_is_shown_as_a_list() {
+        let tuning = Tuning {
+            fission: Some(false),
+            loops: Some(Loops::Functions),
+            vectors: Some(Vectors::Narrow),
+        };
+        let text = "no fission, each loop one function, vectors of 256 bits";
+        assert_eq!(tuning.to_string(), text);
+        assert_eq!(Tuning::default().to_string(), "no choice");
+        let json = r#"{"fission":false,"loops":"functions","vectors":"256 bits"}"#;
+        assert_eq!(serde_json::to_string(&tuning).unwrap(), json);
+    }
+
+    #[test]
+    fn what_the_user_sets_is_no_choice() {
+        let step = |h: Tensor, x: Tensor| ((h + x).tanh(), ());
+        let f = jit(|xs: Tensor| scan(step, Tensor::scalar(0.0, DType::F32), xs).0);
+        let with = |options: &XlaOptions| {
+            let lowered = f.lower(Tensor::ones([4], DType::F32)).unwrap();
+            lowered.compile_with(&Device::cpu().unwrap(), options).unwrap().tuning()
+        };
+        assert_eq!(with(&XlaOptions::new()).loops, Some(Loops::Functions));
+        let loops = Loops::Functions.options();
+        assert_eq!(with(&loops).loops, None);
+        assert_eq!(with(&XlaOptions::new().flag("xla_cpu_prefer_vector_width", 256)).vectors, None);
+    }
+}

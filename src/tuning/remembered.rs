@@ -50,12 +50,6 @@ pub(super) fn keep(key: Option<&str>, tuning: Tuning) -> Result<()> {
     compilation_cache::keep_beside(&file_name(key), &text)
 }
 
-/// Forgets what this process found, as if it were another one.
-#[cfg(test)]
-pub(crate) fn forget() {
-    *FOUND.lock().unwrap_or_else(PoisonError::into_inner) = None;
-}
-
 fn file_name(key: &str) -> String {
     format!("{key}.tuning.json")
 }
