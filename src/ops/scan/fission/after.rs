@@ -38,7 +38,14 @@ impl ScanOp {
         let results = [kept(carried), stacked.clone()].concat();
         let mut body = Part::of(func);
         body.take([constants.clone(), kept(&carry), xs.clone()].concat());
-        body.copy_with_effects_for(&results);
+        let effects = func.equations().iter().filter(|equation| equation.op.rules().has_effect());
+        body.copy_for(
+            &effects
+                .flat_map(|equation| equation.inputs())
+                .chain(&results)
+                .copied()
+                .collect::<Vec<_>>(),
+        );
         let body = body.finish(&results);
         let op = ScanOp { carry: stays.len(), body, ..*self };
         let (of_constants, rest) = inputs.split_at(self.constants);

@@ -212,20 +212,11 @@ impl<'a> Part<'a> {
 
     /// Copies the equations that these values need and that are not there.
     fn copy_for(&mut self, values: &[Value]) {
-        self.copy_where(values, |_| false);
-    }
-
-    /// The same, and those with an effect.
-    fn copy_with_effects_for(&mut self, values: &[Value]) {
-        self.copy_where(values, |equation| equation.op.rules().has_effect());
-    }
-
-    fn copy_where(&mut self, values: &[Value], is_kept: impl Fn(&Equation) -> bool) {
         let mut wanted: BTreeSet<Value> = values.iter().copied().collect();
         let mut needed = Vec::new();
         for equation in self.func.equations().iter().rev() {
             let is_wanted = |output| wanted.contains(output) && self.env.find(*output).is_none();
-            if is_kept(equation) || equation.outputs().iter().any(is_wanted) {
+            if equation.outputs().iter().any(is_wanted) {
                 wanted.extend(equation.inputs());
                 needed.push(equation);
             }
