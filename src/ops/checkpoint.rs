@@ -17,7 +17,7 @@ use crate::transform::batch::{Batched, batch};
 use crate::transform::build;
 use crate::transform::jvp::{Dual, jvp, or_zeros};
 use crate::transform::prune::{Effects, PrunedOp, prune};
-use crate::transform::simplify::{Simplifier, rewritten};
+use crate::transform::simplify::Simplifier;
 use crate::transform::split::{Save, SplitOp, split_call};
 use crate::transform::transpose::{Input, transpose_values};
 use crate::transform::varying::varying;
@@ -140,7 +140,7 @@ impl Operation for CheckpointOp {
         if !self.again {
             return Some(at.inline(&self.function, inputs));
         }
-        let op = CheckpointOp { function: rewritten(&self.function), ..*self };
+        let op = CheckpointOp { function: at.rewritten(&self.function), ..*self };
         Some(at.record(op, inputs.to_vec()))
     }
 }

@@ -123,11 +123,10 @@ pub(crate) trait Operation: Text {
         None
     }
 
-    /// As [`simplify`](Operation::simplify), for what leaves a loop although the loop may then take
-    /// more memory.
+    /// As [`simplify`](Operation::simplify), behind it, with what may leave a loop although that
+    /// takes more memory and sums are associated in another way.
     fn fission(&self, inputs: &[Value], at: &mut Simplifier) -> Option<Vec<Value>> {
-        let _ = (inputs, at);
-        None
+        self.simplify(inputs, at)
     }
 
     /// What is left of the operation if only these outputs are used; `None` if all of it is.

@@ -25,7 +25,7 @@ impl Func {
     /// step done for all steps at once; see [`Fission`](crate::Fission). Sums may be associated in
     /// another way, and nothing else is computed otherwise.
     pub fn fissioned(&self) -> Func {
-        fissioned(self).simplified()
+        rewritten(self, true).simplified()
     }
 
     /// The function as it is lowered: it takes and gives the same, and computes nothing twice, in
@@ -35,7 +35,7 @@ impl Func {
         let keep = vec![true; self.params().len()];
         let mut func = prune(self, &used, &keep, Effects::Keep).func;
         loop {
-            let next = prune(&rewritten(&func), &used, &keep, Effects::Keep).func;
+            let next = prune(&rewritten(&func, false), &used, &keep, Effects::Keep).func;
             if next == func {
                 return next;
             }
@@ -44,17 +44,10 @@ impl Func {
     }
 }
 
-/// The function with every equation replaced by what its rule says.
-pub(crate) fn rewritten(func: &Func) -> Func {
-    replaced(func, Simplifier::new())
-}
-
-/// The same by the rules of [fission](crate::ops::Operation::fission).
-pub(crate) fn fissioned(func: &Func) -> Func {
-    replaced(func, Simplifier { is_fission: true, ..Simplifier::new() })
-}
-
-fn replaced(func: &Func, mut at: Simplifier) -> Func {
+/// The function with every equation replaced by what its rule says: that of
+/// [fission](crate::ops::Operation::fission), or of simplification.
+fn rewritten(func: &Func, is_fission: bool) -> Func {
+    let mut at = Simplifier { is_fission, ..Simplifier::new() };
     let params = func.params().map(|(value, name)| at.param(func.aval(value), name));
     let params: Vec<Param> = params.collect();
     let inputs: Vec<Value> = params.iter().map(|param| param.value).collect();
@@ -88,6 +81,11 @@ impl Simplifier {
     /// A new parameter.
     pub fn param(&mut self, aval: &Aval, name: &str) -> Param {
         Param { value: self.builder.param(aval.clone()), name: name.to_owned() }
+    }
+
+    /// A function that an operation owns, rewritten as the one around it is.
+    pub fn rewritten(&self, func: &Func) -> Func {
+        rewritten(func, self.is_fission)
     }
 
     /// The type of a value.

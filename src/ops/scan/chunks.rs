@@ -2,9 +2,7 @@
 //! computed again where reverse mode needs it.
 
 use super::ScanOp;
-use crate::aval::Aval;
 use crate::error::{Error, Result};
-use crate::ir::Func;
 use crate::ops::broadcast::Reshape;
 use crate::ops::checkpoint::{Checkpoint, CheckpointOp};
 use crate::ops::concatenate::concatenate;
@@ -28,19 +26,29 @@ impl Checkpoint {
     }
 }
 
-/// A number of steps near √length, which divides the length if there is one: then no step is left
-/// over, and the xs need not be copied to be cut.
+/// A number of steps near √length.
 fn near_root(length: usize) -> usize {
+    steps_near(length.isqrt().max(1), length)
+}
+
+/// A number of steps of half of `most` to `most` that divides the length if there is one: then no
+/// step is left over, and the xs need not be copied to be cut.
+pub(super) fn steps_near(most: usize, length: usize) -> usize {
     /// So many numbers are tried at most: a length may be anything.
     const TRIED: usize = 4096;
-    let root = length.isqrt().max(1);
-    let smallest = (root / 2).max(root.saturating_sub(TRIED)).max(1);
-    (smallest..=root).rev().find(|steps| length.is_multiple_of(*steps)).unwrap_or(root)
+    let smallest = (most / 2).max(most.saturating_sub(TRIED)).max(1);
+    (smallest..=most).rev().find(|steps| length.is_multiple_of(*steps)).unwrap_or(most)
 }
 
 impl ScanOp {
-    /// Records the scan in chunks of `steps` steps, and what is left of it behind them.
-    pub(super) fn record_in_chunks(&self, steps: usize, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
+    /// Records the scan in chunks of `steps` steps, and what is left of it behind them. `chunk` records
+    /// what stands for the scan of a chunk.
+    pub(super) fn record_in_chunks(
+        &self,
+        steps: usize,
+        inputs: &[Tensor],
+        chunk: fn(ScanOp, Vec<Tensor>) -> Result<Vec<Tensor>>,
+    ) -> Result<Vec<Tensor>> {
         let (first, xs) = inputs.split_at(self.constants + self.carry);
         let (constants, carry) = first.split_at(self.constants);
         let chunks = self.length / steps;
@@ -52,7 +60,10 @@ impl ScanOp {
         let head = |carry: &[Tensor]| -> Result<Vec<Tensor>> {
             let xs = if whole == self.length { xs.to_vec() } else { part(0, whole) };
             let xs: Vec<Tensor> = xs.iter().map(|x| folded(x, 1, &[chunks, steps])).collect();
-            let op = ScanOp { length: chunks, unroll: 1, body: self.chunk(steps)?, ..*self };
+            let of_chunk = ScanOp { length: steps, body: self.body.clone(), ..*self };
+            let avals = of_chunk.input_avals();
+            let body = build("chunk", avals, |inputs| chunk(of_chunk, inputs))?;
+            let op = ScanOp { length: chunks, unroll: 1, body, ..*self };
             let inputs = [constants, carry, &xs].concat();
             let mut outputs = record(op, &inputs, self.body.results().len());
             for y in &mut outputs[self.carry..] {
@@ -61,11 +72,9 @@ impl ScanOp {
             Ok(outputs)
         };
         let tail = |carry: &[Tensor]| -> Result<Vec<Tensor>> {
-            let rest = self.length - whole;
-            let function = self.of_length(rest)?;
-            let op = CheckpointOp { save: Save::Nothing, again: false, function };
-            let inputs = [constants, carry, &part(whole, self.length)].concat();
-            Ok(record(op, &inputs, self.body.results().len()))
+            let length = self.length - whole;
+            let op = ScanOp { length, body: self.body.clone(), ..*self };
+            chunk(op, [constants, carry, &part(whole, self.length)].concat())
         };
         if whole == self.length {
             return head(carry);
@@ -85,21 +94,17 @@ impl ScanOp {
         Ok(last[..self.carry].iter().cloned().chain(ys).collect())
     }
 
-    /// The scan of so many steps, as a function.
-    fn of_length(&self, length: usize) -> Result<Func> {
-        let op = ScanOp { length, body: self.body.clone(), ..*self };
-        let avals: Vec<Aval> = op.input_avals();
-        build("chunk", avals, |inputs| Ok(record(op, &inputs, self.body.results().len())))
+    /// Records the scan.
+    pub(super) fn record_whole(self, inputs: Vec<Tensor>) -> Result<Vec<Tensor>> {
+        let outputs = self.body.results().len();
+        Ok(record(self, &inputs, outputs))
     }
 
-    /// The body of the scan over chunks.
-    fn chunk(&self, steps: usize) -> Result<Func> {
-        let function = self.of_length(steps)?;
-        let avals: Vec<Aval> = function.param_avals().into_iter().cloned().collect();
-        build("chunk", avals, |inputs| {
-            let op = CheckpointOp { save: Save::Nothing, again: false, function };
-            Ok(record(op, &inputs, self.body.results().len()))
-        })
+    /// Records the scan so that reverse mode computes it again.
+    pub(super) fn record_again(self, inputs: Vec<Tensor>) -> Result<Vec<Tensor>> {
+        let outputs = self.body.results().len();
+        let function = build("chunk", self.input_avals(), |inputs| self.record_whole(inputs))?;
+        Ok(record(CheckpointOp { save: Save::Nothing, again: false, function }, &inputs, outputs))
     }
 }
 

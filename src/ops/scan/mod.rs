@@ -163,9 +163,10 @@ impl Operation for ScanOp {
     }
 
     fn fission(&self, inputs: &[Value], at: &mut Simplifier) -> Option<Vec<Value>> {
+        let op = ScanOp { body: at.rewritten(&self.body), ..*self };
         match self.fission {
-            Fission::Off => None,
-            _ => Some(self.fissioned(inputs, at)),
+            Fission::Off => Some(at.record(op, inputs.to_vec())),
+            _ => Some(op.fissioned(inputs, at)),
         }
     }
 
@@ -473,7 +474,10 @@ impl Scan {
             Ok((op, inputs, Some(steps))) if length > 0 => {
                 let template = (init, y);
                 composed("checkpointed_scan", inputs, |inputs| {
-                    result_tree(op.record_in_chunks(steps, &inputs), &template)
+                    result_tree(
+                        op.record_in_chunks(steps, &inputs, ScanOp::record_again),
+                        &template,
+                    )
                 })
             }
             prepared => {

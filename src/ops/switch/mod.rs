@@ -16,7 +16,7 @@ use crate::trace::{Kind, Outcome, poison};
 use crate::transform::batch::Batched;
 use crate::transform::jvp::Dual;
 use crate::transform::prune::{Effects, PrunedOp};
-use crate::transform::simplify::{Simplifier, rewritten};
+use crate::transform::simplify::Simplifier;
 use crate::transform::split::SplitOp;
 use crate::transform::transpose::Input;
 use crate::tree::{self, Tree};
@@ -120,7 +120,7 @@ impl Operation for SwitchOp {
     }
 
     fn simplify(&self, inputs: &[Value], at: &mut Simplifier) -> Option<Vec<Value>> {
-        let branches = self.branches.iter().map(rewritten).collect();
+        let branches = self.branches.iter().map(|branch| at.rewritten(branch)).collect();
         let op = SwitchOp { branches, captures: self.captures.clone() };
         Some(at.record(op, inputs.to_vec()))
     }

@@ -130,6 +130,11 @@ impl Operation for WhileOp {
     fn simplify(&self, inputs: &[Value], at: &mut Simplifier) -> Option<Vec<Value>> {
         Some(self.simplified(inputs, at))
     }
+
+    fn fission(&self, inputs: &[Value], at: &mut Simplifier) -> Option<Vec<Value>> {
+        let op = WhileOp { body: at.rewritten(&self.body), ..self.clone() };
+        Some(at.record(op, inputs.to_vec()))
+    }
 }
 
 /// Runs `body` on a carry as long as `condition` is true of it; `jax.lax.while_loop`.

@@ -17,77 +17,20 @@ use crate::transform::simplify::{Simplifier, is_zero};
 /// What it costs to stack a value beside its bytes, in bytes: it is one operation more in the loop.
 const STACKING: usize = 128;
 
-impl ScanOp {
-    /// The outputs of the scan, recorded in `at`, where what need not be in the loop is behind it.
-    pub(super) fn with_results_made_after(
-        &self,
-        inputs: &[Value],
-        at: &mut Simplifier,
-    ) -> Vec<Value> {
-        let func = &self.body;
-        let after = After::new(self);
-        let Some(plan) = after.plan() else {
-            return at.record(self.clone(), inputs.to_vec());
-        };
-        let (constants, carry, xs) = params(self);
-        let (carried, ys) = func.results().split_at(self.carry);
-        let stays: Vec<usize> = (0..self.carry).filter(|i| !plan.sums.contains_key(i)).collect();
-        let kept = |values: &[Value]| -> Vec<Value> { stays.iter().map(|&i| values[i]).collect() };
-        let stacked: Vec<Value> = plan.stacked.iter().copied().collect();
-
-        let results = [kept(carried), stacked.clone()].concat();
-        let mut body = Part::of(func);
-        body.take([constants.clone(), kept(&carry), xs.clone()].concat());
-        let effects = func.equations().iter().filter(|equation| equation.op.rules().has_effect());
-        body.copy_for(
-            &effects
-                .flat_map(|equation| equation.inputs())
-                .chain(&results)
-                .copied()
-                .collect::<Vec<_>>(),
-        );
-        let body = body.finish(&results);
-        let op = ScanOp { carry: stays.len(), body, ..*self };
-        let (of_constants, rest) = inputs.split_at(self.constants);
-        let (init, of_xs) = rest.split_at(self.carry);
-        let made = at.record(op, [of_constants, &kept(init), of_xs].concat());
-        let (last, all_stacked) = made.split_at(stays.len());
-
-        let wanted: BTreeSet<Value> =
-            ys.iter().copied().chain(plan.needed.iter().copied()).collect();
-        let wanted: Vec<Value> = wanted.into_iter().collect();
-        let mut step = Part::of(func);
-        step.take([constants, xs, stacked].concat());
-        step.copy_for(&wanted);
-        let step = step.finish(&wanted);
-        let Some(all) = self.for_all_steps(&step, inputs, all_stacked, at) else {
-            return at.record(self.clone(), inputs.to_vec());
-        };
-        let all: BTreeMap<Value, Value> = wanted.into_iter().zip(all).collect();
-
-        let mut outputs: BTreeMap<usize, Value> =
-            stays.into_iter().zip(last.iter().copied()).collect();
-        for (i, summand) in plan.sums {
-            let sum = after.sum(summand, &all, inputs, at);
-            let addition = &after.made_by[carried[i].index()].expect("a sum was found").op;
-            outputs.insert(i, at.record(addition.clone(), vec![init[i], sum])[0]);
-        }
-        outputs.into_values().chain(ys.iter().map(|y| all[y])).collect()
-    }
-}
-
 /// What happens after a loop.
-struct Plan {
+pub(super) struct Plan {
     /// What is added at each step, by the place of the sum in the carry.
     sums: BTreeMap<usize, Value>,
     /// The values that are needed of all steps for the sums.
     needed: BTreeSet<Value>,
     /// The values that the loop stacks.
     stacked: BTreeSet<Value>,
+    /// The bytes that it takes more than the loop did, for each step.
+    pub bytes: usize,
 }
 
 /// What can be done after a loop.
-struct After<'a> {
+pub(super) struct After<'a> {
     op: &'a ScanOp,
     depends: Vec<Depends>,
     made_by: Vec<Option<&'a Equation>>,
@@ -117,7 +60,7 @@ enum Sum<'a> {
 }
 
 impl<'a> After<'a> {
-    fn new(op: &ScanOp) -> After<'_> {
+    pub fn new(op: &ScanOp) -> After<'_> {
         let func = &op.body;
         let mut uses = vec![0; func.value_count()];
         let used = func.equations().iter().flat_map(|equation| equation.inputs());
@@ -139,7 +82,7 @@ impl<'a> After<'a> {
     }
 
     /// What is worth doing, if something is.
-    fn plan(&self) -> Option<Plan> {
+    pub fn plan(&self) -> Option<Plan> {
         let ys: BTreeSet<Value> = self.op.body.results()[self.op.carry..].iter().copied().collect();
         let found = (0..self.op.carry).filter_map(|i| Some((i, self.summand(i)?)));
         let found: BTreeMap<usize, (Value, Needs)> =
@@ -163,7 +106,8 @@ impl<'a> After<'a> {
         } else {
             sums = none;
         }
-        for &i in found.keys() {
+        // A loop that only adds up stays what it is.
+        for &i in found.keys().filter(|_| !sums.is_empty()).collect::<Vec<_>>() {
             let mut more = sums.clone();
             if more.insert(i) {
                 let with_sum = stacked_for(&more);
@@ -173,20 +117,66 @@ impl<'a> After<'a> {
             }
         }
 
-        let memory = |values: &BTreeSet<Value>| {
-            let bytes = values.iter().map(|&v| self.op.bytes_of_all(self.op.body.aval(v)));
-            bytes.fold(0, usize::saturating_add)
-        };
-        let needed = sums.iter().flat_map(|i| found[i].1.values.iter().copied()).collect();
-        let is_nothing = sums.is_empty() && stacked == ys;
-        if is_nothing
-            || memory(&stacked).max(memory(&needed))
-                > memory(&ys).saturating_add(self.op.fission.memory())
-        {
+        let needed: BTreeSet<Value> =
+            sums.iter().flat_map(|i| found[i].1.values.iter().copied()).collect();
+        if sums.is_empty() && stacked == ys {
             return None;
         }
+        let wanted: Vec<Value> = ys.iter().chain(&needed).copied().collect();
+        // What is cheap is computed where it is used.
+        let is_stored = |value: &&Value| {
+            self.made_by[value.index()].is_none_or(|equation| !equation.op.rules().is_cheap())
+        };
+        let made = self.made_of(&wanted, &stacked);
+        let stored: BTreeSet<&Value> =
+            made.iter().filter(is_stored).chain(&stacked).chain(&needed).collect();
+        let further = stored.into_iter().filter(|value| !ys.contains(value));
+        let further = further.map(|&value| bytes(self.op.body.aval(value)));
+        let bytes = further.fold(0, usize::saturating_add);
         let sums = sums.into_iter().map(|i| (i, found[&i].0)).collect();
-        Some(Plan { sums, needed, stacked })
+        Some(Plan { sums, needed, stacked, bytes })
+    }
+
+    /// The outputs of the scan, recorded in `at`, as planned.
+    pub fn done(&self, plan: Plan, inputs: &[Value], at: &mut Simplifier) -> Vec<Value> {
+        let (op, func) = (self.op, &self.op.body);
+        let (constants, carry, xs) = params(op);
+        let (carried, ys) = func.results().split_at(op.carry);
+        let stays: Vec<usize> = (0..op.carry).filter(|i| !plan.sums.contains_key(i)).collect();
+        let kept = |values: &[Value]| -> Vec<Value> { stays.iter().map(|&i| values[i]).collect() };
+        let stacked: Vec<Value> = plan.stacked.iter().copied().collect();
+
+        let results = [kept(carried), stacked.clone()].concat();
+        let effects = func.equations().iter().filter(|equation| equation.op.rules().has_effect());
+        let mut body = Part::of(func);
+        body.take([constants.clone(), kept(&carry), xs.clone()].concat());
+        body.copy_for(&results, effects);
+        let body = body.finish(&results);
+        let new_op = ScanOp { carry: stays.len(), body, ..*op };
+        let (of_constants, rest) = inputs.split_at(op.constants);
+        let (init, of_xs) = rest.split_at(op.carry);
+        let made = at.record(new_op, [of_constants, &kept(init), of_xs].concat());
+        let (last, all_stacked) = made.split_at(stays.len());
+
+        let wanted: BTreeSet<Value> = ys.iter().chain(&plan.needed).copied().collect();
+        let wanted: Vec<Value> = wanted.into_iter().collect();
+        let mut step = Part::of(func);
+        step.take([constants, xs, stacked].concat());
+        step.copy_for(&wanted, []);
+        let step = step.finish(&wanted);
+        let Some(all) = op.for_all_steps(&step, inputs, all_stacked, at) else {
+            return at.record(op.clone(), inputs.to_vec());
+        };
+        let all: BTreeMap<Value, Value> = wanted.into_iter().zip(all).collect();
+
+        let mut outputs: BTreeMap<usize, Value> =
+            stays.into_iter().zip(last.iter().copied()).collect();
+        for (i, summand) in plan.sums {
+            let sum = self.sum(summand, &all, inputs, at);
+            let addition = &self.made_by[carried[i].index()].expect("a sum was found").op;
+            outputs.insert(i, at.record(addition.clone(), vec![init[i], sum])[0]);
+        }
+        outputs.into_values().chain(ys.iter().map(|y| all[y])).collect()
     }
 
     /// The cheapest values to stack so that those `wanted` of all steps can be computed, in a loop
@@ -227,6 +217,22 @@ impl<'a> After<'a> {
                 _ => Node::Kept(cost),
             }
         })
+    }
+
+    /// The values of which all are computed after the loop, to get those `wanted` of those stacked.
+    fn made_of(&self, wanted: &[Value], stacked: &BTreeSet<Value>) -> BTreeSet<Value> {
+        let mut made = BTreeSet::new();
+        let mut to_see = wanted.to_vec();
+        while let Some(value) = to_see.pop() {
+            if self.depends[value.index()] != Depends::Invariant
+                && !stacked.contains(&value)
+                && let Some(equation) = self.made_by[value.index()]
+                && made.insert(value)
+            {
+                to_see.extend(equation.inputs());
+            }
+        }
+        made
     }
 
     /// Whether the equation can be computed for all steps, although it may `stay` in the loop.
@@ -337,7 +343,7 @@ impl<'a> After<'a> {
         let (constants, _, _) = params(self.op);
         let mut of_value = Part::of(&self.op.body);
         of_value.take(constants);
-        of_value.copy_for(&[value]);
+        of_value.copy_for(&[value], []);
         at.inline(&of_value.finish(&[value]), &inputs[..self.op.constants])[0]
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Depends, FEW_ROWS, Part, bytes_of_matrix, params};
+use super::{Depends, FEW_ROWS, Part, bytes, bytes_of_matrix, params};
 use crate::ir::{Equation, Func, Value};
 use crate::ops::Op;
 use crate::ops::scan::ScanOp;
@@ -12,49 +12,68 @@ use crate::transform::simplify::Simplifier;
 /// nearest cache, and the product is as fast as reading its result would be.
 const LARGE: usize = 96 << 10;
 
+/// What leaves a loop for the place before it.
+pub(super) struct Before {
+    /// The values that are made before and used in the loop.
+    handed: Vec<Value>,
+    /// Which values are made before, by their index.
+    moved: Vec<bool>,
+    /// The bytes of those of one step.
+    pub bytes: usize,
+}
+
 impl ScanOp {
-    /// The scan and its inputs, with thin products of what comes of the xs, and what is computed of
-    /// them alone, made before.
+    /// Thin products of what comes of the xs, and what is computed of them alone, if there are some.
+    pub(super) fn plan_before(&self) -> Option<Before> {
+        let func = &self.body;
+        let depends = self.depends();
+        let mut moved = vec![false; func.value_count()];
+        let mut staying = Vec::new();
+        let mut bytes_of_moved = 0_usize;
+        for equation in func.equations() {
+            let outputs = equation.outputs();
+            let level = outputs.iter().map(|output| depends[output.index()]).max();
+            let of_moved = equation.inputs().iter().any(|input| moved[input.index()]);
+            let moves = of_moved || is_worth_it(func, equation, &depends);
+            if level == Some(Depends::Step) && moves && equation.regions().is_empty() {
+                outputs.iter().for_each(|output| moved[output.index()] = true);
+                let bytes = outputs.iter().map(|&output| bytes(func.aval(output)));
+                bytes_of_moved = bytes.fold(bytes_of_moved, usize::saturating_add);
+            } else {
+                staying.push(equation);
+            }
+        }
+        let used = staying.iter().flat_map(|equation| equation.inputs()).chain(func.results());
+        let handed: BTreeSet<Value> = used.copied().filter(|v| moved[v.index()]).collect();
+        let handed: Vec<Value> = handed.into_iter().collect();
+        let plan = Before { handed, moved, bytes: bytes_of_moved };
+        (!plan.handed.is_empty()).then_some(plan)
+    }
+
+    /// The scan and its inputs, with what is planned made before.
     pub(super) fn with_products_made_before(
-        &self,
+        self,
+        plan: Before,
         inputs: &[Value],
         at: &mut Simplifier,
     ) -> (ScanOp, Vec<Value>) {
         let func = &self.body;
-        let depends = self.depends();
-        let stays = (self.clone(), inputs.to_vec());
-        let mut moved = vec![false; func.value_count()];
-        for equation in func.equations() {
-            let level = equation.outputs().iter().map(|output| depends[output.index()]).max();
-            let of_moved = equation.inputs().iter().any(|input| moved[input.index()]);
-            let moves = of_moved || is_worth_it(func, equation, &depends);
-            if level == Some(Depends::Step) && moves && equation.regions().is_empty() {
-                equation.outputs().iter().for_each(|output| moved[output.index()] = true);
-            }
-        }
-        let is_moved = |equation: &&Equation| equation.outputs().iter().any(|o| moved[o.index()]);
-        let (gone, staying): (Vec<_>, Vec<_>) = func.equations().iter().partition(is_moved);
-        let used = staying.iter().flat_map(|equation| equation.inputs()).chain(func.results());
-        let handed: BTreeSet<Value> = used.copied().filter(|v| moved[v.index()]).collect();
-        let handed: Vec<Value> = handed.into_iter().collect();
-        let made = gone.iter().flat_map(|equation| equation.outputs());
-        let memory = made.map(|&value| self.bytes_of_all(func.aval(value)));
-        if handed.is_empty() || memory.fold(0, usize::saturating_add) > self.fission.memory() {
-            return stays;
-        }
-
-        let (constants, carry, xs) = params(self);
+        let Before { handed, moved, .. } = plan;
+        let (constants, carry, xs) = params(&self);
         let mut before = Part::of(func);
         before.take(constants.iter().chain(&xs).copied());
-        before.copy_for(&handed);
+        before.copy_for(&handed, []);
         let Some(made) = self.for_all_steps(&before.finish(&handed), inputs, &[], at) else {
-            return stays;
+            return (self, inputs.to_vec());
         };
 
         let mut body = Part::of(func);
         body.take([constants, carry, xs, handed].concat());
-        staying.into_iter().for_each(|equation| body.copy(equation));
-        (ScanOp { body: body.finish(func.results()), ..*self }, [inputs, &made].concat())
+        let is_moved = |equation: &&Equation| equation.outputs().iter().any(|o| moved[o.index()]);
+        let staying = func.equations().iter().filter(|equation| !is_moved(equation));
+        staying.for_each(|equation| body.copy(equation));
+        let body = body.finish(func.results());
+        (ScanOp { body, ..self }, [inputs, &made].concat())
     }
 }
 

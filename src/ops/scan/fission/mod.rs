@@ -19,16 +19,18 @@ mod sink;
 
 use std::collections::BTreeSet;
 
+use self::after::After;
 use super::ScanOp;
+use super::chunks::steps_near;
 use crate::aval::Aval;
 use crate::error::Result;
 use crate::ir::parse::Parser;
 use crate::ir::print::{Attribute, Printer};
 use crate::ir::{Equation, Func, FuncBuilder, Param, Value};
 use crate::ops::Op;
-use crate::transform::Env;
 use crate::transform::batch::batch;
-use crate::transform::simplify::{Simplifier, fissioned};
+use crate::transform::simplify::Simplifier;
+use crate::transform::{Env, build};
 
 /// Operands of a product with at most so many rows at each step are thin: the product is bound by
 /// reading the other operand.
@@ -59,7 +61,8 @@ const FEW_ROWS: usize = 8;
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Fission {
-    /// What is worth it by a model of the costs, with up to 256 MiB of further memory.
+    /// What is worth it by a model of the costs, with up to 256 MiB of further memory, or with as
+    /// much as the `xs` and `ys` take.
     #[default]
     Auto,
     /// The same with up to so many bytes of further memory. Where the values of all steps would
@@ -69,16 +72,11 @@ pub enum Fission {
     Off,
 }
 
-impl Fission {
-    /// What all values that are stacked may take beyond what was stacked before, in bytes.
-    fn memory(self) -> usize {
-        match self {
-            Fission::Auto => 256 << 20,
-            Fission::Within(bytes) => bytes,
-            Fission::Off => 0,
-        }
-    }
-}
+/// What `Fission::Auto` may take, in bytes, where a loop does not slice and stack more by itself.
+const MEMORY: usize = 256 << 20;
+
+/// Chunks of fewer steps are not worth a loop of their own.
+const LEAST_STEPS: usize = 32;
 
 impl Attribute for Fission {
     fn print(&self, printer: &mut Printer) {
@@ -118,13 +116,60 @@ enum Depends {
 impl ScanOp {
     /// The outputs of the scan, recorded in `at`, with as much as is worth it outside of the loop.
     pub(super) fn fissioned(&self, inputs: &[Value], at: &mut Simplifier) -> Vec<Value> {
-        let op = ScanOp { body: fissioned(&self.body), ..*self };
-        if op.length < 2 {
-            return at.record(op, inputs.to_vec());
+        if self.length < 2 {
+            return at.record(self.clone(), inputs.to_vec());
         }
-        let (op, inputs) = op.with_xs_made_inside(inputs, at);
-        let (op, inputs) = op.with_products_made_before(&inputs, at);
-        op.with_products_of_parts().with_results_made_after(&inputs, at)
+        let (op, inputs) = self.with_xs_made_inside(inputs, at);
+        let before = op.plan_before();
+        if let Some(bytes) = before.as_ref().map(|plan| plan.bytes)
+            && let Some(outputs) = op.in_chunks(bytes, &inputs, at)
+        {
+            return outputs;
+        }
+        let (op, inputs) =
+            match before.filter(|plan| plan.bytes.saturating_mul(op.length) <= op.memory()) {
+                Some(plan) => op.with_products_made_before(plan, &inputs, at),
+                None => (op, inputs),
+            };
+        let op = op.with_products_of_parts();
+        let after = After::new(&op);
+        let Some(plan) = after.plan() else { return at.record(op, inputs) };
+        if plan.bytes.saturating_mul(op.length) <= op.memory() {
+            return after.done(plan, &inputs, at);
+        }
+        let chunks = op.in_chunks(plan.bytes, &inputs, at);
+        chunks.unwrap_or_else(|| at.record(op.clone(), inputs))
+    }
+
+    /// What all values that are stacked may take beyond what was stacked before, in bytes.
+    fn memory(&self) -> usize {
+        match self.fission {
+            Fission::Off => 0,
+            Fission::Within(bytes) => bytes,
+            Fission::Auto => {
+                let func = &self.body;
+                let xs = func.params().map(|(value, _)| value).skip(self.constants + self.carry);
+                let stacked = xs.chain(func.results()[self.carry..].iter().copied());
+                let bytes = stacked.map(|value| self.bytes_of_all(func.aval(value)));
+                bytes.fold(0, usize::saturating_add).max(MEMORY)
+            }
+        }
+    }
+
+    /// The outputs of the scan in chunks of as many steps as fit into the memory if each takes so many
+    /// `bytes`, where that is needed and worth it. What is done for all steps at once is done for
+    /// those of a chunk then.
+    fn in_chunks(&self, bytes: usize, inputs: &[Value], at: &mut Simplifier) -> Option<Vec<Value>> {
+        let fit = self.memory() / bytes.max(1);
+        let has_loop = self.body.equations().iter().any(|e| !e.regions().is_empty());
+        if fit >= self.length || fit < LEAST_STEPS || has_loop {
+            return None;
+        }
+        let steps = steps_near(fit, self.length);
+        let func = build("chunks", self.input_avals(), |inputs| {
+            self.record_in_chunks(steps, &inputs, ScanOp::record_whole)
+        });
+        Some(at.inline(&func.ok()?, inputs))
     }
 
     /// What each value of the body depends on, by its index.
@@ -210,13 +255,24 @@ impl<'a> Part<'a> {
         }
     }
 
-    /// Copies the equations that these values need and that are not there.
-    fn copy_for(&mut self, values: &[Value]) {
+    /// Copies these equations, and those that they and these values need and that are not there.
+    fn copy_for<'b>(
+        &mut self,
+        values: &[Value],
+        equations: impl IntoIterator<Item = &'b Equation>,
+    ) {
         let mut wanted: BTreeSet<Value> = values.iter().copied().collect();
+        let mut kept = Vec::new();
+        for equation in equations {
+            wanted.extend(equation.inputs());
+            kept.push(std::ptr::from_ref(equation));
+        }
         let mut needed = Vec::new();
         for equation in self.func.equations().iter().rev() {
             let is_wanted = |output| wanted.contains(output) && self.env.find(*output).is_none();
-            if equation.outputs().iter().any(is_wanted) {
+            if kept.contains(&std::ptr::from_ref(equation))
+                || equation.outputs().iter().any(is_wanted)
+            {
                 wanted.extend(equation.inputs());
                 needed.push(equation);
             }
