@@ -5,7 +5,16 @@ fn main() -> anyhow::Result<()> {
     let n = |i: usize| a[i].parse::<usize>().unwrap();
     let (kind, b, d, h, t) = (a[1].as_str(), n(2), n(3), n(4), n(5));
     let show = a.get(6).map(|s| s.as_str()).unwrap_or("time");
-    let fi = match std::env::var("FISS") { Ok(s) => onetrace::Fission::Within(s.parse().unwrap()), _ => if std::env::var_os("NOFISSION").is_some() { onetrace::Fission::Off } else { onetrace::Fission::Auto } };
+    let fi = match std::env::var("FISS") {
+        Ok(s) => onetrace::Fission::Within(s.parse().unwrap()),
+        _ => {
+            if std::env::var_os("NOFISSION").is_some() {
+                onetrace::Fission::Off
+            } else {
+                onetrace::Fission::Auto
+            }
+        }
+    };
     let rngs = &mut nn::Rngs::new(42);
     let cell = nn::GruCell::new(rngs, d, h);
     let xs: &[usize] = if b == 0 { &[t, d] } else { &[t, b, d] };
@@ -85,7 +94,11 @@ fn main() -> anyhow::Result<()> {
         }
         "ys" => {
             let f = jit(|x: Tensor| {
-                Scan::new().fission(fi).run(|h, x_t: Tensor| cell.step(h, x_t), Tensor::zeros(hs.clone(), DType::F32), x)
+                Scan::new().fission(fi).run(
+                    |h, x_t: Tensor| cell.step(h, x_t),
+                    Tensor::zeros(hs.clone(), DType::F32),
+                    x,
+                )
             });
             go!(f, x);
         }
