@@ -9,6 +9,8 @@
 //! build of XLA, and, on a CPU, on one with the same instructions and as many threads. Otherwise it
 //! is compiled, and so it is where a file is damaged.
 //!
+//! What [`Jit::autotune`](crate::Jit::autotune) found is kept beside the programs, as JSON.
+//!
 //! Several processes can use a directory at the same time. Nothing in it is ever deleted; whoever
 //! wants the space back may delete any file at any time.
 //!
@@ -114,7 +116,7 @@ pub(crate) fn get_or_compile(
     let Some(directory) = directory()? else { return compile() };
     // Without a key, which some plugins have nothing to make of, the program is not kept.
     let Some(key) = key(client, library, computation, build)? else { return compile() };
-    let path = directory.join(key);
+    let path = directory.join(format!("{key}.program"));
     // An entry that is damaged, or that XLA does not take after all, is replaced.
     let found =
         fs::read(&path).ok().and_then(|file| client.deserialize(program_of(&file)?, build).ok());
@@ -125,9 +127,24 @@ pub(crate) fn get_or_compile(
     let program = compile()?;
     // Not every backend gives its programs away.
     if let Ok(bytes) = program.serialized() {
-        keep(&path, &bytes).unwrap_or_else(|error| warn_once(&directory, &error));
+        let parts = [MAGIC, &Sha256::digest(&bytes), &bytes];
+        write(&path, &parts).unwrap_or_else(|error| warn_once(&directory, &error));
     }
     Ok(program)
+}
+
+/// The bytes of a file of the cache, if there is one.
+pub(crate) fn read(name: &str) -> Result<Option<Vec<u8>>> {
+    Ok(directory()?.and_then(|directory| fs::read(directory.join(name)).ok()))
+}
+
+/// Writes a file beside the programs, if they are kept.
+pub(crate) fn keep_beside(name: &str, bytes: &[u8]) -> Result<()> {
+    if let Some(directory) = directory()? {
+        let written = write(&directory.join(name), &[bytes]);
+        written.unwrap_or_else(|error| warn_once(&directory, &error));
+    }
+    Ok(())
 }
 
 /// The directory of the cache, if there is to be one.
@@ -160,8 +177,8 @@ fn unusable(place: &str, directory: &Path, error: &io::Error) -> Error {
     Error::new(ErrorKind::Io, message)
 }
 
-/// The name of a program's file: all that the program depends on. None if that cannot be known.
-fn key(
+/// A digest of all that a program depends on. None if that cannot be known.
+pub(crate) fn key(
     client: &Client,
     library: Option<PathBuf>,
     computation: &XlaComputation,
@@ -188,8 +205,7 @@ fn key(
         hasher.update(part);
     }
     let digest = hasher.finalize();
-    let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok(Some(format!("{hex}.program")))
+    Ok(Some(digest.iter().map(|byte| format!("{byte:02x}")).collect()))
 }
 
 /// What tells one build of XLA from another: it has no number that changes with each. The library
@@ -206,13 +222,11 @@ fn program_of(file: &[u8]) -> Option<&[u8]> {
     (Sha256::digest(program).as_slice() == digest).then_some(program)
 }
 
-/// Writes the file of a program, whole or not at all. What a crash of the machine leaves of it, the
-/// digest tells from a program, so that nobody has to wait for the disk.
-fn keep(path: &Path, program: &[u8]) -> io::Result<()> {
+/// Writes a file, whole or not at all. What a crash of the machine leaves of it, its reader tells
+/// from what was written, so that nobody has to wait for the disk.
+fn write(path: &Path, parts: &[&[u8]]) -> io::Result<()> {
     let mut file = temporary_beside(path)?;
-    file.write_all(MAGIC)?;
-    file.write_all(&Sha256::digest(program))?;
-    file.write_all(program)?;
+    parts.iter().try_for_each(|part| file.write_all(part))?;
     file.persist(path)?;
     Ok(())
 }

@@ -14,7 +14,7 @@ use crate::lower;
 use crate::ops::Op;
 use crate::pjrt::{self, Buffer};
 use crate::tensor::{Repr, Tensor};
-use crate::tuning;
+use crate::tuning::Tuning;
 
 /// A program that XLA compiled for a device. Many threads can run it at the same time.
 pub(crate) struct Executable {
@@ -171,7 +171,7 @@ fn cached(func: Func, device: &Device, goal: CompileFor) -> Result<Arc<Executabl
     let fissioned = func.simplified().fissioned();
     let computation = lower::lower(&fissioned, &[])?;
     let results = func.result_avals();
-    let options = tuning::options(&fissioned, device).followed_by(&goal.options());
+    let options = Tuning::of_lowered(&fissioned, device).options().followed_by(&goal.options());
     let calls_host = func.has_effect();
     let executable =
         Executable::compile(&computation, results, Vec::new(), device, &options, calls_host)?;

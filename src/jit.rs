@@ -22,7 +22,7 @@ use crate::ops::control::prefixed;
 use crate::tensor::Tensor;
 use crate::trace::{self, Captures, Kind};
 use crate::tree::{self, Key, Structure, Tree};
-use crate::tuning;
+use crate::tuning::{Search, Tuning};
 
 /// Makes a function of a closure that is traced, compiled and then only run; `jax.jit`.
 ///
@@ -45,6 +45,7 @@ pub fn jit<A: Tree, R: Tree, F: Fn(A) -> R>(f: F) -> Jit<A, R, F> {
         name: "main".to_owned(),
         captures: Captures::Constants,
         donated: Vec::new(),
+        autotune: false,
         compiled: Mutex::new(HashMap::new()),
         arguments: PhantomData,
     }
@@ -56,6 +57,7 @@ pub struct Jit<A, R, F> {
     name: String,
     captures: Captures,
     donated: Vec<usize>,
+    autotune: bool,
     compiled: Mutex<HashMap<Signature, Arc<Compiled<A, R>>>>,
     arguments: PhantomData<fn(A) -> R>,
 }
@@ -105,6 +107,35 @@ impl<A: Tree, R: Tree, F: Fn(A) -> R> Jit<A, R, F> {
         self.forget()
     }
 
+    /// Measures how to compile the function where there is a choice: the first call for each type
+    /// of arguments compiles up to four programs and runs each of them many times on these
+    /// arguments, for a third of a second at most for each unless a single run takes longer. The
+    /// fastest one is used from then on; what there is a choice of, [`Tuning`] says. Values are
+    /// the same but for the order of sums, so that two machines may differ in the last digits.
+    ///
+    /// Without it, a model of the costs chooses, as it always does for [`lower`](Jit::lower), and
+    /// for functions that print, which must not do so again and again.
+    ///
+    /// What was found is remembered for the process, and for others if compiled programs are
+    /// [kept on disk](crate::compilation_cache): then they compile the fastest program alone.
+    ///
+    /// # Examples
+    /// ```
+    /// # use onetrace::prelude::*;
+    /// let cell = nn::GruCell::new(&mut nn::Rngs::new(0), 4, 8);
+    /// let start = cell.initial_carry(&[]);
+    /// let last = jit(|xs: Tensor| scan(|h, x| cell.step(h, x), start.clone(), xs).0).autotune();
+    /// let xs = Tensor::ones([20, 4], DType::F32);
+    /// let h = last.call(&xs)?;
+    /// println!("{}", last.compiled(&xs)?.tuning());
+    /// # Ok::<(), onetrace::Error>(())
+    /// ```
+    #[must_use]
+    pub fn autotune(mut self) -> Self {
+        self.autotune = true;
+        self.forget()
+    }
+
     /// The function without what was compiled when it was another one.
     fn forget(mut self) -> Self {
         self.compiled = Mutex::default();
@@ -131,6 +162,30 @@ impl<A: Tree, R: Tree, F: Fn(A) -> R> Jit<A, R, F> {
             return call::record_call(traced.func, &traced.captures, &inputs, &traced.output);
         }
         let leaves = tree::leaves(arguments);
+        let (compiled, is_tied) = self.find_or_compile(arguments, &leaves, location)?;
+        compiled.run(&leaves, is_tied, location)
+    }
+
+    /// The program that [`call`](Jit::call) runs for these arguments, after tracing and compiling
+    /// it if their types are new. The function is not run, but for
+    /// [`autotune`](Jit::autotune).
+    ///
+    /// # Errors
+    /// As [`call`](Jit::call); if an argument is traced.
+    #[track_caller]
+    pub fn compiled(&self, arguments: impl Borrow<A>) -> Result<Arc<Compiled<A, R>>> {
+        let location = std::panic::Location::caller();
+        let arguments = arguments.borrow();
+        Ok(self.find_or_compile(arguments, &tree::leaves(arguments), location)?.0)
+    }
+
+    /// The program for these arguments, and whether they are tied to its device.
+    fn find_or_compile(
+        &self,
+        arguments: &A,
+        leaves: &[Tensor],
+        location: Location,
+    ) -> Result<(Arc<Compiled<A, R>>, bool)> {
         let arrays: Result<Vec<&Arc<Array>>> = leaves.iter().map(trace::concrete).collect();
         let home = arrays.and_then(|arrays| {
             common_device(&arrays.iter().map(|array| &***array).collect::<Vec<_>>())
@@ -147,12 +202,16 @@ impl<A: Tree, R: Tree, F: Fn(A) -> R> Jit<A, R, F> {
             Some(compiled) => compiled,
             // The lock is not held here: another thread may compile the same, and the last wins.
             None => {
-                let compiled = Arc::new(self.trace(arguments)?.lower()?.compile_for(&device)?);
+                let lowered = self.trace_at(arguments, location)?.lower()?;
+                let compiled = Arc::new(match self.autotune {
+                    true => lowered.compile_fastest(&device, leaves, location)?,
+                    false => lowered.compile_for(&device)?,
+                });
                 self.lock().insert(signature, compiled.clone());
                 compiled
             }
         };
-        compiled.run(&leaves, home.is_some(), location)
+        Ok((compiled, home.is_some()))
     }
 
     /// Traces the closure for arguments of these types; no more. `jax.jit(f).trace`.
@@ -162,8 +221,10 @@ impl<A: Tree, R: Tree, F: Fn(A) -> R> Jit<A, R, F> {
     /// after it: the shape of what stands for a result that could not be computed is a guess.
     #[track_caller]
     pub fn trace(&self, arguments: impl Borrow<A>) -> Result<Traced<A, R>> {
-        let location = std::panic::Location::caller();
-        let arguments = arguments.borrow();
+        self.trace_at(arguments.borrow(), std::panic::Location::caller())
+    }
+
+    fn trace_at(&self, arguments: &A, location: Location) -> Result<Traced<A, R>> {
         tree::check(arguments)?;
         let params = prefixed("arg", arguments);
         let donated = self.donated_leaves(arguments).map_err(|error| error.at(location))?;
@@ -253,8 +314,7 @@ impl<A: Tree, R: Tree> Traced<A, R> {
         let simplified = self.func.simplified();
         let fissioned = simplified.fissioned();
         let computation = lower::lower(&fissioned, &aliases)?;
-        let donated = aliases.iter().map(|a| a.1).collect();
-        Ok(Lowered { traced: self, simplified, fissioned, computation, donated })
+        Ok(Lowered { traced: self, simplified, fissioned, computation, aliases })
     }
 }
 
@@ -279,8 +339,8 @@ pub struct Lowered<A, R> {
     simplified: Func,
     fissioned: Func,
     computation: XlaComputation,
-    /// Positions of parameters whose memory a result takes over.
-    donated: Vec<usize>,
+    /// Positions of results, and of the parameters whose memory they take over.
+    aliases: Vec<(usize, usize)>,
 }
 
 impl<A: Tree, R: Tree> Lowered<A, R> {
@@ -373,26 +433,93 @@ impl<A: Tree, R: Tree> Lowered<A, R> {
     /// whatever else it reports.
     pub fn compile_with(self, device: &Device, options: &XlaOptions) -> Result<Compiled<A, R>> {
         options.check()?;
-        let Lowered { traced, fissioned, computation, donated, .. } = self;
-        let options = tuning::options(&fissioned, device).followed_by(options);
-        let results = traced.func.result_avals();
-        let calls_host = traced.func.has_effect();
-        let executable =
-            Executable::compile(&computation, results, donated, device, &options, calls_host)?;
-        Ok(Compiled {
+        let tuning = Tuning::by_model(&self.simplified, &self.fissioned, device);
+        self.compile_as(device, tuning.beside(options), options)
+    }
+
+    /// Compiles the program in the way that is fastest for these arguments.
+    fn compile_fastest(
+        self,
+        device: &Device,
+        leaves: &[Tensor],
+        location: Location,
+    ) -> Result<Compiled<A, R>> {
+        let none = XlaOptions::new();
+        let arguments = self.traced.captures.iter().chain(leaves);
+        let arguments: Result<Vec<&Array>> =
+            arguments.map(|tensor| Ok(&**trace::concrete(tensor)?)).collect();
+        let arguments = arguments.map_err(|error| error.at(location))?;
+        let search = Search {
+            simplified: &self.simplified,
+            fissioned: &self.fissioned,
+            computation: &self.computation,
+            device,
+            arguments: &arguments,
+            location,
+        };
+        // Arguments are needed for more than one run, so none is donated yet.
+        let (tuning, program) = search
+            .run(|tuning| self.executable(device, tuning, &none, &[]))
+            .map_err(|error| error.at(location))?;
+        match program.filter(|_| self.aliases.is_empty()) {
+            Some(executable) => Ok(self.compiled_to(executable, tuning)),
+            None => self.compile_as(device, tuning, &none),
+        }
+    }
+
+    /// Compiles the program in one of several ways.
+    pub(crate) fn compile_as(
+        self,
+        device: &Device,
+        tuning: Tuning,
+        options: &XlaOptions,
+    ) -> Result<Compiled<A, R>> {
+        let executable = self.executable(device, tuning, options, &self.aliases)?;
+        Ok(self.compiled_to(executable, tuning))
+    }
+
+    fn executable(
+        &self,
+        device: &Device,
+        tuning: Tuning,
+        options: &XlaOptions,
+        aliases: &[(usize, usize)],
+    ) -> Result<Executable> {
+        let lowered;
+        let computation = if tuning.is_without_fission() {
+            lowered = lower::lower(&self.simplified, aliases)?;
+            &lowered
+        } else if aliases != self.aliases {
+            lowered = lower::lower(&self.fissioned, aliases)?;
+            &lowered
+        } else {
+            &self.computation
+        };
+        let options = tuning.options().followed_by(options);
+        let results = self.traced.func.result_avals();
+        let donated = aliases.iter().map(|alias| alias.1).collect();
+        let calls_host = self.traced.func.has_effect();
+        Executable::compile(computation, results, donated, device, &options, calls_host)
+    }
+
+    fn compiled_to(self, executable: Executable, tuning: Tuning) -> Compiled<A, R> {
+        let traced = self.traced;
+        Compiled {
             executable,
+            tuning,
             captures: traced.captures,
             output: traced.output,
             params: traced.params,
             structure: traced.structure,
             arguments: PhantomData,
-        })
+        }
     }
 }
 
 /// A compiled function for arguments of one type. Many threads can call it at the same time.
 pub struct Compiled<A, R> {
     executable: Executable,
+    tuning: Tuning,
     captures: Vec<Tensor>,
     output: R,
     /// The types and names of the arguments.
@@ -405,6 +532,11 @@ impl<A: Tree, R: Tree> Compiled<A, R> {
     /// The device that the program runs on.
     pub fn device(&self) -> &Device {
         self.executable.device()
+    }
+
+    /// How the program was compiled, where there was a choice.
+    pub fn tuning(&self) -> Tuning {
+        self.tuning
     }
 
     /// Runs the program. The results stay on its device until they are read.

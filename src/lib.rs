@@ -179,6 +179,7 @@ pub use ops::while_loop::{While, fori_loop, while_loop};
 pub use pmap::{Pmap, pmap};
 pub use tensor::Tensor;
 pub use trace::scope::named_scope;
+pub use tuning::Tuning;
 pub use vmap::{Vmap, vmap};
 
 /// The code in the README, which is tested as documentation.

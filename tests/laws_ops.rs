@@ -421,6 +421,23 @@ fn laws_of_loops_and_branches() {
     check(control());
 }
 
+/// What an operation says of itself is true: that XLA:CPU can have it in a loop that is one function.
+#[test]
+fn loops_are_the_same_as_one_function() {
+    let families = [unary, binary, shapes, indexing, reductions, products, control];
+    let cases: Vec<Case> = families.iter().flat_map(|family| family()).collect();
+    let functions = std::sync::Mutex::new(BTreeSet::new());
+    for_each_in_parallel(&cases, |case| {
+        if case.check_loops() {
+            functions.lock().unwrap().extend(case.operations());
+        }
+    });
+    let functions = functions.into_inner().unwrap();
+    for operation in ["tanh", "add", "dot", "reduce", "select", "pad", "concatenate"] {
+        assert!(functions.contains(operation), "{operation}: no loop of it was one function");
+    }
+}
+
 #[test]
 #[should_panic(expected = "jvp, result 0")]
 fn a_wrong_tangent_is_found() {

@@ -9,7 +9,7 @@ mod plugin;
 use std::env;
 use std::fmt;
 use std::hash::{Hash, Hasher};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use xla::XlaComputation;
@@ -219,13 +219,36 @@ pub(crate) fn compile(
     if calls_host {
         callback::register()?;
     }
+    with_build(devices, options, calls_host, |client, library, build| {
+        compilation_cache::get_or_compile(client, library, computation, build)
+    })
+}
+
+/// A digest of all that the program that [`compile`] gives depends on, if that can be known.
+pub(crate) fn program_key(
+    devices: &[Device],
+    computation: &XlaComputation,
+    options: &XlaOptions,
+    calls_host: bool,
+) -> Result<Option<String>> {
+    with_build(devices, options, calls_host, |client, library, build| {
+        compilation_cache::key(client, library, computation, build)
+    })
+}
+
+fn with_build<R>(
+    devices: &[Device],
+    options: &XlaOptions,
+    calls_host: bool,
+    f: impl FnOnce(&Client, Option<PathBuf>, &Build) -> Result<R>,
+) -> Result<R> {
+    let platform = &devices[0].platform;
     let ordinals: Vec<usize> = devices.iter().map(|device| device.ordinal).collect();
     // A plugin has an XLA of its own, with options of its own.
     let of_process = if platform.is_plugin() { settle()?.pairs() } else { &[] };
     let options = [of_process, options.pairs()].concat();
     let build = Build { ordinals: &ordinals, options: &options, calls_host };
-    let client = platform.client();
-    compilation_cache::get_or_compile(client, platform.library(), computation, &build)
+    f(platform.client(), platform.library(), &build)
 }
 
 impl PartialEq for Device {

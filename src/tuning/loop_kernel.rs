@@ -5,9 +5,12 @@
 //! as one function; what few means is an option. Products of matrices are slow in such a function,
 //! and it runs on one thread; those of a vector with a small matrix are as fast.
 
-use crate::aval::Aval;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::steps::Step;
 use crate::device::{Device, XlaOptions};
-use crate::ir::Func;
 
 /// The option of XLA, one of those that are special to a backend.
 const OPTION: (&str, &str) =
@@ -20,51 +23,129 @@ const FEW_MULTIPLICATIONS: usize = 1 << 16;
 /// A loop all whose values have at most so many elements is small.
 const FEW_ELEMENTS: usize = 1 << 14;
 
-/// The options to compile `func` with for a device: weaker than all that the user sets.
-pub(crate) fn options(func: &Func, device: &Device) -> XlaOptions {
-    let options = XlaOptions::new();
-    let is_ours = device.platform() == "cpu" && !XlaOptions::is_set_for_process(OPTION.0);
-    if is_ours && loops_are_small(func) == Some(true) {
-        options.flag(OPTION.0, format!("{}={}", OPTION.1, i64::MAX))
-    } else {
-        options
-    }
+/// With more multiplications in a step than that, one function is so much slower that it is not
+/// even tried.
+const TOO_MANY_MULTIPLICATIONS: usize = 1 << 20;
+
+/// What the loops of a program are compiled to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(super) enum Loops {
+    /// Tasks of XLA's runtime, but for loops that XLA finds small itself.
+    #[serde(rename = "tasks")]
+    Tasks,
+    /// One function for each loop.
+    #[serde(rename = "functions")]
+    Functions,
 }
 
-/// Whether all loops are small; none if there is no loop.
-fn loops_are_small(func: &Func) -> Option<bool> {
-    let mut all = None;
-    for equation in func.equations() {
-        let op = equation.op.rules();
-        for region in op.regions() {
-            let small = match op.is_loop() {
-                true => Some(is_small(region)),
-                false => loops_are_small(region),
-            };
-            all = match (all, small) {
-                (all, None) => all,
-                (None, small) => small,
-                (Some(all), Some(small)) => Some(all && small),
-            };
+impl Loops {
+    /// What is best for a program with loops of these steps, by what was measured; none where there
+    /// is no choice or it is the user's.
+    pub fn by_model(steps: &[Step], device: &Device) -> Option<Loops> {
+        let is_ours = device.platform() == "cpu" && !XlaOptions::is_set_for_process(OPTION.0);
+        is_ours.then(|| Loops::of(steps)).flatten()
+    }
+
+    /// The same on a CPU; none where there is no loop, or one that cannot be such a function.
+    fn of(steps: &[Step]) -> Option<Loops> {
+        let can_be =
+            |step: &Step| step.is_plain && step.multiplications <= TOO_MANY_MULTIPLICATIONS;
+        let is_small = |step: &Step| {
+            step.vectors_only
+                && step.multiplications <= FEW_MULTIPLICATIONS
+                && step.largest_value <= FEW_ELEMENTS
+        };
+        let has_choice = !steps.is_empty() && steps.iter().all(can_be);
+        let are_small = steps.iter().all(is_small);
+        has_choice.then_some(if are_small { Loops::Functions } else { Loops::Tasks })
+    }
+
+    pub fn options(self) -> XlaOptions {
+        match self {
+            Loops::Tasks => XlaOptions::new(),
+            Loops::Functions => {
+                XlaOptions::new().flag(OPTION.0, format!("{}={}", OPTION.1, i64::MAX))
+            }
         }
     }
-    all
+
+    /// Whether options of the user say which loops are functions.
+    pub fn are_set_by(options: &XlaOptions) -> bool {
+        let is_ours = |value: &str| value.split('=').next() == Some(OPTION.1);
+        options.pairs().iter().any(|(name, value)| name == OPTION.0 && is_ours(value))
+    }
+
+    pub fn other(self) -> Loops {
+        match self {
+            Loops::Tasks => Loops::Functions,
+            Loops::Functions => Loops::Tasks,
+        }
+    }
 }
 
-/// Whether the body of a loop has little to do, none of it by calls of XLA's runtime.
-fn is_small(body: &Func) -> bool {
-    let mut multiplications = 0_usize;
-    let all_plain = body.equations().iter().all(|equation| {
-        let op = equation.op.rules();
-        let inputs: Vec<&Aval> = equation.inputs().iter().map(|&v| body.aval(v)).collect();
-        let own = op.multiplications(&inputs);
-        multiplications = multiplications.saturating_add(own);
-        // A vector with a matrix: each element of the matrix is multiplied once.
-        let is_vector_product = inputs.iter().any(|aval| aval.size() == own);
-        let outputs = equation.outputs().iter().map(|&v| body.aval(v));
-        op.is_plain()
-            && (own == 0 || is_vector_product)
-            && outputs.into_iter().all(|aval| aval.size() <= FEW_ELEMENTS)
-    });
-    all_plain && multiplications <= FEW_MULTIPLICATIONS
+impl fmt::Display for Loops {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Loops::Tasks => "loops of tasks",
+            Loops::Functions => "each loop one function",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::debug_print;
+    use crate::prelude::*;
+
+    fn loops<A: Tree, R: Tree>(f: impl Fn(A) -> R, x: A) -> Option<Loops> {
+        let func = jit(f).trace(x).unwrap().func().simplified().fissioned();
+        Loops::of(&Step::all(&func))
+    }
+
+    fn gru(features: usize, hidden: usize, batch: &[usize]) -> [Option<Loops>; 2] {
+        let cell = nn::GruCell::new(&mut nn::Rngs::new(0), features, hidden);
+        let x = Tensor::zeros([&[20], batch, &[features]].concat(), DType::F32);
+        let last = |cell: nn::GruCell, x: Tensor| {
+            let first = cell.initial_carry(batch);
+            scan(|h, x| (cell.step(h, x).0, ()), first, x).0
+        };
+        let forward = |(cell, x)| last(cell, x);
+        let backward = |(cell, x): (nn::GruCell, Tensor)| {
+            grad(|cell: nn::GruCell| last(cell, x.clone()).square().sum(..))(cell)
+        };
+        [loops(forward, (cell.clone(), x.clone())), loops(backward, (cell, x))]
+    }
+
+    #[test]
+    fn loops_of_small_products_of_vectors_are_functions() {
+        assert_eq!(gru(32, 64, &[]), [Some(Loops::Functions); 2]);
+        assert_eq!(gru(32, 64, &[1]), [Some(Loops::Functions); 2]);
+        assert_eq!(gru(32, 64, &[8]), [Some(Loops::Tasks); 2]);
+        assert_eq!(gru(32, 256, &[1]), [Some(Loops::Tasks); 2]);
+        assert_eq!(gru(32, 256, &[64]), [None; 2]);
+    }
+
+    /// A loop with one operation, for which XLA needs its runtime or another computation.
+    #[test]
+    fn loops_with_calls_have_no_choice() {
+        let x = Tensor::zeros([9, 4], DType::F32);
+        let with = |f: &dyn Fn(Tensor) -> Tensor| {
+            let step = |h: Tensor, x: Tensor| (f(h) + x, ());
+            loops(|x| scan(step, Tensor::zeros([4], DType::F32), x).0, x.clone())
+        };
+        assert_eq!(with(&|h| h.tanh()), Some(Loops::Functions));
+        assert_eq!(with(&|h| h.sort(0)), None);
+        assert_eq!(with(&|h| h.scatter_add(&Tensor::zeros([1, 1], DType::I32), 1.0)), None);
+        assert_eq!(
+            with(&|h| {
+                debug_print("h: {}", &[&h]);
+                h
+            }),
+            None
+        );
+        assert_eq!(with(&|h| cond(h.sum(..).gt(0), |h| h, |h: Tensor| -h, h.clone())), None);
+        assert_eq!(with(&|h| fori_loop(0, 3, |_, h: Tensor| h.sin(), h)), None);
+        assert_eq!(loops(|x: Tensor| x.tanh(), x), None);
+    }
 }

@@ -4,7 +4,8 @@
 //! 2. ⟨J v, w⟩ = ⟨v, Jᵀ w⟩: `vjp` is the transpose of `jvp`;
 //! 3. both hold for the function `x -> Jᵀ(x) w`, too;
 //! 4. `vmap` is a loop over the members, whichever arguments have a batch axis and wherever it is;
-//! 5. what the transformations record prints and parses back.
+//! 5. what the transformations record prints and parses back;
+//! 6. the step of a loop gives the same whether XLA compiles the loop as one function or not.
 
 use std::collections::BTreeSet;
 use std::sync::Once;
@@ -12,7 +13,7 @@ use std::sync::Once;
 use onetrace::ir::{Func, parse, print};
 use onetrace::prelude::*;
 use onetrace::tree::leaves;
-use onetrace::{Aval, BatchAxes, Lowered, SAME, Vmap, XlaOptions};
+use onetrace::{Aval, BatchAxes, Fission, Lowered, SAME, Vmap, XlaOptions};
 
 use super::{Tolerance, difference, numbers, ramp_bits};
 
@@ -27,6 +28,16 @@ const NEAR: Tolerance = Tolerance { relative: 1e-6, absolute: 1e-6 };
 
 /// The same number, computed in another order.
 const CLOSE: Tolerance = Tolerance { relative: 1e-10, absolute: 1e-11 };
+
+/// Options for the process, as long as XLA was not used.
+fn apply_options() {
+    // Most of the time goes into compiling, and most of that into fusions that run fast, which
+    // nothing here is in need of.
+    static OPTIONS: Once = Once::new();
+    OPTIONS.call_once(|| {
+        XlaOptions::new().flag("xla_cpu_use_fusion_emitters", false).apply().unwrap();
+    });
+}
 
 /// The values of an argument.
 #[derive(Clone, Debug)]
@@ -178,16 +189,52 @@ impl Case {
         [y, pullback(w)].concat()
     }
 
-    /// Checks all laws.
+    /// Checks laws 1 to 5.
     pub fn check(&self) {
-        // Most of the time goes into compiling, and most of that into fusions that run fast, which
-        // nothing here is in need of.
-        static OPTIONS: Once = Once::new();
-        OPTIONS.call_once(|| {
-            XlaOptions::new().flag("xla_cpu_use_fusion_emitters", false).apply().unwrap();
-        });
+        apply_options();
         self.check_derivatives();
         self.check_batches();
+    }
+
+    /// Law 6, for numbers of several dtypes, where the function takes them. Whether the loops were
+    /// compiled as functions.
+    pub fn check_loops(&self) -> bool {
+        apply_options();
+        let of_dtype = |dtype: DType| -> Vec<Tensor> {
+            let one = |x: Tensor| if x.dtype().is_float() { x.astype(dtype) } else { x };
+            self.batches(1).into_iter().map(one).collect()
+        };
+        let one_loop = |xs: Vec<Tensor>| {
+            let step = |(), x: Vec<Tensor>| ((), self.with_cotangents(&x));
+            Scan::new().fission(Fission::Off).length(MEMBERS).run(step, (), xs).1
+        };
+        let dtypes = [(DType::F64, 1e-10), (DType::F32, 1e-5)];
+        let (xs, precisions): (Vec<Vec<Tensor>>, Vec<f64>) = dtypes
+            .into_iter()
+            .map(|(dtype, precision)| (of_dtype(dtype), precision))
+            .filter(|(xs, _)| jit(one_loop).trace(xs).is_ok())
+            .unzip();
+        let loops = jit(|all: Vec<Vec<Tensor>>| all.into_iter().map(one_loop).collect::<Vec<_>>());
+        let compile = |options: &XlaOptions| {
+            let lowered = must(&self.name, loops.lower(&xs));
+            must(&self.name, lowered.compile_with(&Device::cpu().unwrap(), options))
+        };
+        let by_model = compile(&XlaOptions::new());
+        if !by_model.tuning().to_string().contains("each loop one function") {
+            return false;
+        }
+        let none = "xla_cpu_small_while_loop_byte_threshold=0";
+        let tasks = compile(&XlaOptions::new().flag("xla_backend_extra_options", none));
+        let results = [by_model, tasks].map(|program| must(&self.name, program.call(&xs)));
+        for ((functions, tasks), precision) in results[0].iter().zip(&results[1]).zip(precisions) {
+            for (i, (function, tasks)) in functions.iter().zip(tasks).enumerate() {
+                let dtype = function.dtype();
+                let what = format!("{}: result {i}, {dtype}, of a loop", self.name);
+                let tolerance = Tolerance { relative: precision, absolute: precision };
+                close(&what, function, tasks, tolerance);
+            }
+        }
+        true
     }
 
     fn check_derivatives(&self) {
