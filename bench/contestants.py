@@ -21,6 +21,8 @@ PR_SET_PDEATHSIG = 1
 LABELS = {
     "onetrace": "onetrace",
     "jax": "JAX + Flax",
+    "onetrace-off": "onetrace, no fission",
+    "jax-axis": "JAX + Flax, batch axis",
     "onnxruntime": "onnxruntime",
     "candle": "candle",
     "burn": "burn",
@@ -37,6 +39,8 @@ def commands(target):
     return {
         "onetrace": (ours, {}),
         "jax": ([*python, WORKERS / "jax_worker.py"], {}),
+        "onetrace-off": (ours, {"no_fission": True}),
+        "jax-axis": ([*python, WORKERS / "jax_worker.py"], {"axis": True}),
         "onnxruntime": ([*python, WORKERS / "onnx_worker.py"], {}),
         "candle": ([peers / "candle"], {}),
         "burn": ([peers / "burn"], {}),

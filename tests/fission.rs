@@ -329,7 +329,33 @@ fn sums_of_integers_stay() {
 }
 
 #[test]
-fn a_sum_of_what_is_stacked_anyway_is_a_product_with_ones() {
+fn a_sum_beside_a_sum_of_products_is_a_product_with_ones() {
+    check(
+        r#"func @f(%0 "sum": f32[16], %1 "products": f32[8,16], %2 "xs": f32[5,8], %3 "gs": f32[5,16]) -> (f32[16], f32[8,16]) {
+          %4: f32[16], %5: f32[8,16] = scan {length=5, reverse=false, unroll=1, constants=0, carry=2, body=func @step(%0: f32[16], %1: f32[8,16], %2: f32[8], %3: f32[16]) -> (f32[16], f32[8,16]) {
+            %4: f32[16] = add %0 %3
+            %5: f32[8,16] = dot {lhs_contract=[], rhs_contract=[], lhs_batch=[], rhs_batch=[]} %2 %3
+            %6: f32[8,16] = add %1 %5
+            return %4, %6
+          }} %0 %1 %2 %3
+          return %4, %5
+        }"#,
+        expect![[r#"
+            func @f(%0 "sum": f32[16], %1 "products": f32[8,16], %2 "xs": f32[5,8], %3 "gs": f32[5,16]) -> (f32[16], f32[8,16]) {
+              %4: f32[] = constant {value=f32[](1.0), name=""}
+              %5: f32[5] = broadcast {shape=[5], axes=[]} %4
+              %6: f32[16] = dot {lhs_contract=[0], rhs_contract=[0], lhs_batch=[], rhs_batch=[]} %5 %3
+              %7: f32[16] = add %0 %6
+              %8: f32[8,16] = dot {lhs_contract=[0], rhs_contract=[0], lhs_batch=[], rhs_batch=[]} %2 %3
+              %9: f32[8,16] = add %1 %8
+              return %7, %9
+            }
+        "#]],
+    );
+}
+
+#[test]
+fn a_loop_that_only_adds_up_stays_one() {
     check(
         r#"func @f(%0 "sum": f32[16], %1 "xs": f32[5,16]) -> (f32[16]) {
           %2: f32[16] = scan {length=5, reverse=false, unroll=1, constants=0, carry=1, body=func @step(%0: f32[16], %1: f32[16]) -> (f32[16]) {
@@ -340,11 +366,11 @@ fn a_sum_of_what_is_stacked_anyway_is_a_product_with_ones() {
         }"#,
         expect![[r#"
             func @f(%0 "sum": f32[16], %1 "xs": f32[5,16]) -> (f32[16]) {
-              %2: f32[] = constant {value=f32[](1.0), name=""}
-              %3: f32[5] = broadcast {shape=[5], axes=[]} %2
-              %4: f32[16] = dot {lhs_contract=[0], rhs_contract=[0], lhs_batch=[], rhs_batch=[]} %3 %1
-              %5: f32[16] = add %0 %4
-              return %5
+              %2: f32[16] = scan {length=5, reverse=false, unroll=1, constants=0, carry=1, body=func @step(%0: f32[16], %1: f32[16]) -> (f32[16]) {
+                %2: f32[16] = add %0 %1
+                return %2
+              }} %0 %1
+              return %2
             }
         "#]],
     );

@@ -67,10 +67,14 @@ def name_of(path):
 
 
 def prepare(case):
+    # One sequence can also be a batch of one.
+    has_axis = case.get("axis", False)
+    if has_axis and case["batch"] != 1:
+        raise protocol.Unsupported("there is a batch axis in any case")
     jax.clear_caches()
     data = load_file(case["data"])
     model = Model(case, data)
-    x = jnp.asarray(data["x"], model.dtype)
+    x = jnp.asarray(data["x"][:, None] if has_axis else data["x"], model.dtype)
     jax.block_until_ready((model.layers, x))
     kind = case["kind"]
     if kind == "train":
@@ -150,8 +154,13 @@ def train(case, model, x):
 
 def write(case, results):
     """Writes results in `f32`, under their paths."""
-    leaves = jax.tree_util.tree_leaves_with_path(results)
-    save_file({name_of(path): np.array(leaf, np.float32, order="C") for path, leaf in leaves}, case["outputs"])
+    arrays = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(results):
+        name = name_of(path)
+        if case.get("axis") and name.startswith(("carry", "ys")):
+            leaf = leaf.squeeze(-2)
+        arrays[name] = np.array(leaf, np.float32, order="C")
+    save_file(arrays, case["outputs"])
 
 
 if __name__ == "__main__":

@@ -13,7 +13,8 @@ pub(super) struct Step {
     pub vectors_only: bool,
     /// The elements of the largest value that is computed.
     pub largest_value: usize,
-    /// Whether all operations are [plain](crate::ops::Operation::is_plain).
+    /// Whether all operations are [plain](crate::ops::Operation::is_plain), and none is in half
+    /// precision, where one function rounds otherwise than several tasks.
     pub is_plain: bool,
 }
 
@@ -33,12 +34,13 @@ impl Step {
             let op = equation.op.rules();
             let inputs: Vec<&Aval> = equation.inputs().iter().map(|&v| func.aval(v)).collect();
             let own = op.multiplications(&inputs);
-            let outputs = equation.outputs().iter().map(|&v| func.aval(v).size());
+            let outputs = equation.outputs().iter().map(|&v| func.aval(v));
+            let is_half = outputs.clone().any(|aval| aval.dtype.is_half());
             step.add(Step {
                 multiplications: own,
                 vectors_only: own == 0 || inputs.iter().any(|aval| aval.size() == own),
-                largest_value: outputs.max().unwrap_or(0),
-                is_plain: op.is_plain(),
+                largest_value: outputs.map(Aval::size).max().unwrap_or(0),
+                is_plain: op.is_plain() && !is_half,
             });
             for region in op.regions() {
                 let inner = Step::of(region, loops);

@@ -17,11 +17,8 @@ pub type Functions = fn(&str, &[Tensor]) -> Vec<Tensor>;
 /// order than there; of these functions none adds more than 64, and each addition rounds by half a
 /// unit. In half precision one rounding more or less is a whole unit. JAX's own error in single
 /// precision is of that size, as was seen by running it in double precision.
-fn tolerance(function: &str, expected: &Tensor) -> Tolerance {
-    // The carry of this one is bf16, whatever its derivatives are converted to; and XLA rounds what
-    // it computes together only once.
-    let dtype = if function == "mixed_floats" { DType::BF16 } else { expected.dtype() };
-    let (unit, units) = match dtype {
+fn tolerance(expected: &Tensor) -> Tolerance {
+    let (unit, units) = match expected.dtype() {
         DType::F64 => (f64::EPSILON, 32.0),
         DType::F32 => (f64::from(f32::EPSILON), 32.0),
         DType::F16 => (f64::from(half::f16::EPSILON), 2.0),
@@ -79,7 +76,7 @@ fn check(golden: &Golden, functions: Functions, case: &Value) -> Result<(), Stri
         }
         for (i, (actual, expected)) in actual.iter().zip(&expected).enumerate() {
             actual.check().map_err(|error| error.to_string())?;
-            if let Some(difference) = difference(actual, expected, tolerance(case.f, expected)) {
+            if let Some(difference) = difference(actual, expected, tolerance(expected)) {
                 return Err(format!("{how}, result {i}: {difference}"));
             }
         }

@@ -53,6 +53,9 @@ pub struct Case {
     pub layers: usize,
     pub dtype: Dtype,
     pub learning_rate: f64,
+    /// Whether the loops keep all of their work.
+    #[serde(default)]
+    pub no_fission: bool,
     /// The safetensors file with the inputs and the parameters, in `f32`.
     pub data: PathBuf,
     /// The safetensors file to write the results to, in `f32`.

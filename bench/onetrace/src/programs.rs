@@ -66,35 +66,50 @@ struct Trained<C> {
 
 type AdamState<P> = <Adam as GradientTransformation>::State<P>;
 
+/// How a case goes over its sequences.
+#[derive(Clone)]
+struct Loops {
+    batch: Vec<usize>,
+    fission: Fission,
+}
+
+impl Loops {
+    fn of(case: &Case) -> Loops {
+        let fission = if case.no_fission { Fission::Off } else { Fission::Auto };
+        Loops { batch: case.batch_axes(), fission }
+    }
+}
+
 /// The layers, one loop each; the last one gives `ys`.
-fn forward<C: RnnCell>(layers: &[C], x: &Tensor, batch: &[usize]) -> (Vec<C::Carry>, Tensor) {
+fn forward<C: RnnCell>(layers: &[C], x: &Tensor, loops: &Loops) -> (Vec<C::Carry>, Tensor) {
     let mut ys = x.clone();
     let mut carries = Vec::new();
     for cell in layers {
         let step = |carry, x| cell.step(carry, x);
         let carry;
-        (carry, ys) = Scan::new().run(step, cell.initial_carry(batch), ys);
+        let scan = Scan::new().fission(loops.fission);
+        (carry, ys) = scan.run(step, cell.initial_carry(&loops.batch), ys);
         carries.push(carry);
     }
     (carries, ys)
 }
 
 /// The mean squares of the last state and of all outputs, added.
-fn loss<C: RnnCell>(layers: &[C], x: &Tensor, batch: &[usize]) -> Tensor {
+fn loss<C: RnnCell>(layers: &[C], x: &Tensor, loops: &Loops) -> Tensor {
     let mean_square = |x: &Tensor| x.astype(DType::F32).square().mean(..);
-    let (carries, ys) = forward(layers, x, batch);
+    let (carries, ys) = forward(layers, x, loops);
     let last = tree::leaves(&carries);
     mean_square(&last[last.len() - 1]) + mean_square(&ys)
 }
 
 fn model<C: RnnCell + Tree + Clone + 'static>(case: &Case, data: Data<C>) -> Result<Prepared> {
     let Data { x, layers } = data;
-    let batch = case.batch_axes();
+    let loops = Loops::of(case);
     match case.kind {
         Kind::Forward | Kind::ForwardYs => {
             let wants_ys = case.kind == Kind::ForwardYs;
             let run = jit(move |x: Tensor| {
-                let (carry, ys) = forward(&layers, &x, &batch);
+                let (carry, ys) = forward(&layers, &x, &loops);
                 Forward { carry, ys: wants_ys.then_some(ys) }
             });
             pure(case, run, x, |forward| tree::leaves(&forward.carry)[0].clone())
@@ -102,7 +117,7 @@ fn model<C: RnnCell + Tree + Clone + 'static>(case: &Case, data: Data<C>) -> Res
         Kind::Grad => {
             let run = jit(move |(layers, x): (Vec<C>, Tensor)| {
                 let (loss, layers) =
-                    value_and_grad(|layers: Vec<C>| loss(&layers, &x, &batch))(layers);
+                    value_and_grad(|layers: Vec<C>| loss(&layers, &x, &loops))(layers);
                 Gradient { loss, layers }
             });
             pure(case, run, (layers, x), |gradient| gradient.loss.clone())
@@ -118,12 +133,12 @@ fn train<C: RnnCell + Tree + Clone + 'static>(
     layers: Vec<C>,
     x: Tensor,
 ) -> Result<Prepared> {
-    let batch = case.batch_axes();
+    let loops = Loops::of(case);
     let optimizer = adam(case.learning_rate);
     let state = optimizer.init(&layers);
     type Arguments<C> = (Vec<C>, AdamState<Vec<C>>, Tensor);
     let run = jit(move |(layers, state, x): Arguments<C>| {
-        let value = |layers: Vec<C>| loss(&layers, &x, &batch);
+        let value = |layers: Vec<C>| loss(&layers, &x, &loops);
         let (loss, gradient) = value_and_grad(value)(layers.clone());
         let (layers, state) = optimizer.step(layers, gradient, state);
         (loss, layers, state)

@@ -242,7 +242,20 @@ impl<'a> After<'a> {
     /// Whether the equation can be computed for all steps, although it may `stay` in the loop.
     fn can_move(&self, equation: &Equation, stays: bool) -> bool {
         let rules = equation.op.rules();
-        !rules.has_effect() && equation.regions().is_empty() && (!stays || rules.is_cheap())
+        !rules.has_effect()
+            && equation.regions().is_empty()
+            && (!stays || rules.is_cheap())
+            && !self.rounds(equation)
+    }
+
+    /// Whether the equation computes in half precision, or with what is: the same in another place
+    /// gives other numbers then.
+    fn rounds(&self, equation: &Equation) -> bool {
+        let values = || equation.inputs().iter().chain(equation.outputs());
+        let dtype = |value: &Value| self.op.body.aval(*value).dtype;
+        let is_moved = equation.op.rules().only_moves()
+            && values().all(|value| Some(dtype(value)) == values().next().map(dtype));
+        values().any(|value| dtype(value).is_half()) && !is_moved
     }
 
     fn cost_of(&self, value: Value) -> usize {
