@@ -122,7 +122,7 @@ mod tests {
         let device = Device::cpu().unwrap();
         let f = jit(f);
         let lowered = f.lower(&x).unwrap();
-        let model = Tuning::by_model(&lowered.simplified(), lowered.fissioned(), &device);
+        let model = Tuning::by_model(lowered.simplified(), lowered.fissioned(), &device);
         let values = |tuning| {
             let none = XlaOptions::new();
             let program = f.lower(&x).unwrap().compile_as(&device, tuning, &none).unwrap();
@@ -180,7 +180,7 @@ mod tests {
             scan(outer, Tensor::zeros([4], DType::F32), xs)
         };
         assert!(check("nested", nested, xs(&[])) >= 1);
-        assert!(check("no loop", |x: Tensor| x.matmul(&x.transpose(&[1, 0])), xs(&[])) >= 1);
+        assert!(check("no loop", |x: Tensor| x.matmul(&x.transpose([1, 0])), xs(&[])) >= 1);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::Instant;
 use half::bf16;
 use onetrace::optim::{Adam, adam};
 use onetrace::prelude::*;
-use onetrace::{Compiled, Jit, Result};
+use onetrace::{Compiled, Fission, Jit, Result};
 use serde::Serialize;
 
 use crate::case::{Case, Cell, Data, Kind};
