@@ -46,20 +46,18 @@ const FEW_ROWS: usize = 8;
 /// # Examples
 /// ```
 /// use onetrace::prelude::*;
+/// use onetrace::Fission;
 /// let w = random::normal(&random::key(0), [64, 512], DType::F32);
-/// let step = |h: Tensor, x: Tensor| ((h + x.dot(&w)).tanh(), ());
-/// let sequence = |fission| {
-///     jit(|xs: Tensor| {
-///         let start = Tensor::zeros([512], DType::F32);
-///         Scan::new().fission(fission).run(&step, start, xs).0
-///     })
+/// let program = |fission: Fission| -> Result<String> {
+///     let last = |xs: Tensor| {
+///         let step = |h: Tensor, x: Tensor| ((h + x.dot(&w)).tanh(), ());
+///         Scan::new().fission(fission).run(step, Tensor::zeros([512], DType::F32), xs).0
+///     };
+///     Ok(jit(last).lower(Tensor::ones([1000, 64], DType::F32))?.fissioned().to_string())
 /// };
-/// let xs = Tensor::ones([1000, 64], DType::F32);
 /// // All 1,000 products of a vector and the matrix are one product before the loop, or are not.
-/// let all = sequence(onetrace::Fission::Auto).lower(&xs)?;
-/// assert!(all.fissioned().to_string().contains("f32[1000,512] = dot"));
-/// let none = sequence(onetrace::Fission::Off).lower(&xs)?;
-/// assert!(!none.fissioned().to_string().contains("f32[1000,512] = dot"));
+/// assert!(program(Fission::Auto)?.contains("f32[1000,512] = dot"));
+/// assert!(!program(Fission::Off)?.contains("f32[1000,512] = dot"));
 /// # Ok::<(), onetrace::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
