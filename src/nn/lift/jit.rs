@@ -4,7 +4,8 @@ use std::borrow::Borrow;
 
 use super::{Applied, Part, write_back};
 use crate::error::Result;
-use crate::jit::{self as core, Lowered};
+use crate::jit as core;
+use crate::stages::Lowered;
 use crate::tree::Tree;
 
 /// Makes a compiled function of one that takes a module and an argument and may change the module;
