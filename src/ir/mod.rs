@@ -259,6 +259,11 @@ impl FuncBuilder {
         Value::from_index(self.values.len() - 1)
     }
 
+    /// As [`param`](FuncBuilder::param), with a name.
+    pub fn named_param(&mut self, aval: &Aval, name: &str) -> Param {
+        Param { value: self.param(aval.clone()), name: name.to_owned() }
+    }
+
     /// Records an equation whose outputs have the types `outputs`, as inferred by the operation.
     pub fn equation(
         &mut self,

@@ -27,7 +27,7 @@ pub(crate) mod varying;
 
 use crate::aval::Aval;
 use crate::error::{Error, Result};
-use crate::ir::{Equation, Func, Value};
+use crate::ir::{Equation, Func, FuncBuilder, Value};
 use crate::tensor::Tensor;
 use crate::trace::{self, Captures, Kind, scope};
 
@@ -72,6 +72,17 @@ impl<T: Clone> Env<T> {
 
     pub fn get_all(&self, values: &[Value]) -> Vec<T> {
         values.iter().map(|&value| self.get(value).clone()).collect()
+    }
+}
+
+impl Env<Value> {
+    /// Copies an equation, whose outputs have the types that they have in `func`, to what is built.
+    pub fn copy(&mut self, func: &Func, equation: &Equation, builder: &mut FuncBuilder) {
+        let inputs = self.get_all(equation.inputs());
+        let avals = equation.outputs().iter().map(|&value| func.aval(value).clone()).collect();
+        let source = equation.source().clone();
+        let outputs = builder.equation(equation.op.clone(), inputs, avals, source);
+        self.set_all(equation.outputs(), outputs);
     }
 }
 

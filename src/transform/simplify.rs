@@ -80,7 +80,7 @@ impl Simplifier {
 
     /// A new parameter.
     pub fn param(&mut self, aval: &Aval, name: &str) -> Param {
-        Param { value: self.builder.param(aval.clone()), name: name.to_owned() }
+        self.builder.named_param(aval, name)
     }
 
     /// A function that an operation owns, rewritten as the one around it is.

@@ -169,17 +169,13 @@ fn split_with(
     let params = func.params().zip(invariant);
     params.for_each(|((value, _), &same)| splitter.invariant[value.index()] = same);
     for ((value, name), &is_unknown) in func.params().zip(unknown) {
-        let aval = func.aval(value).clone();
-        let name = name.to_owned();
-        if is_unknown {
-            let param = splitter.unknown.param(aval);
-            splitter.in_unknown.set(value, param);
-            unknown_params.push(Param { value: param, name });
-        } else {
-            let param = splitter.known.param(aval);
-            splitter.in_known.set(value, param);
-            known_params.push(Param { value: param, name });
-        }
+        let (part, env, params) = match is_unknown {
+            true => (&mut splitter.unknown, &mut splitter.in_unknown, &mut unknown_params),
+            false => (&mut splitter.known, &mut splitter.in_known, &mut known_params),
+        };
+        let param = part.named_param(func.aval(value), name);
+        env.set(value, param.value);
+        params.push(param);
     }
     for (i, equation) in func.equations().iter().enumerate() {
         splitter.equation(i, equation)?;

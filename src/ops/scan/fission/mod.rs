@@ -246,11 +246,18 @@ impl<'a> Part<'a> {
     fn take(&mut self, values: impl IntoIterator<Item = Value>) {
         for value in values {
             let name = self.func.params().find(|(param, _)| *param == value);
-            let name = name.map_or(String::new(), |(_, name)| name.to_owned());
-            let param = self.builder.param(self.func.aval(value).clone());
+            let name = name.map_or("", |(_, name)| name);
+            let param = self.param(self.func.aval(value), name);
             self.env.set(value, param);
-            self.params.push(Param { value: param, name });
         }
+    }
+
+    /// A further parameter.
+    fn param(&mut self, aval: &Aval, name: &str) -> Value {
+        let param = self.builder.named_param(aval, name);
+        let value = param.value;
+        self.params.push(param);
+        value
     }
 
     /// Copies an equation, unless its outputs are there.
@@ -258,11 +265,7 @@ impl<'a> Part<'a> {
         if equation.outputs().iter().any(|&output| self.env.find(output).is_none())
             || equation.outputs().is_empty()
         {
-            let inputs = self.env.get_all(equation.inputs());
-            let avals = equation.outputs().iter().map(|&v| self.func.aval(v).clone()).collect();
-            let (op, source) = (equation.op.clone(), equation.source().clone());
-            let made = self.builder.equation(op, inputs, avals, source);
-            self.env.set_all(equation.outputs(), made);
+            self.env.copy(self.func, equation, &mut self.builder);
         }
     }
 

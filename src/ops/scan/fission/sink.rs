@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::{Part, params};
-use crate::ir::{Equation, Param, Value};
+use crate::ir::{Equation, Value};
 use crate::ops::Op;
 use crate::ops::broadcast::Broadcast;
 use crate::ops::scan::ScanOp;
@@ -62,19 +62,15 @@ impl ScanOp {
                     body.builder.equation(e.op.clone(), vec![], vec![aval], e.source().clone())[0]
                 }
                 None => {
-                    let value = body.builder.param(aval);
-                    body.params.push(Param { value, name: String::new() });
                     new_constants.push(operand);
-                    value
+                    body.param(&aval, "")
                 }
             };
             meaning.insert(operand, value);
         }
         body.take(carry);
         for &value in &sliced {
-            let param = body.builder.param(at.aval(value).without_axis(0));
-            body.params.push(Param { value: param, name: String::new() });
-            meaning.insert(value, param);
+            meaning.insert(value, body.param(&at.aval(value).without_axis(0), ""));
         }
         for (&value, equation) in &inside {
             let (op, inputs) = match repeated(equation) {
