@@ -9,7 +9,6 @@ use std::collections::HashMap;
 
 use super::simplify::Simplifier;
 use super::{Env, flagged};
-use crate::aval::Aval;
 use crate::ir::{Equation, Func, FuncBuilder, Param, Value};
 
 /// What a parameter of the body of a loop stands for. The parameters come in this order.
@@ -195,8 +194,8 @@ impl Body {
 /// costs nothing where it is used, and memory where it is kept).
 fn is_worth_moving(func: &Func, equation: &Equation, inputs_are_known: bool) -> bool {
     let bytes = |values: &[Value]| -> usize {
-        let bytes = |aval: &Aval| aval.byte_size().unwrap_or(usize::MAX);
-        values.iter().fold(0, |sum, &value| sum.saturating_add(bytes(func.aval(value))))
+        let bytes = values.iter().map(|&value| func.aval(value).saturating_bytes());
+        bytes.fold(0, usize::saturating_add)
     };
     !equation.op.rules().only_moves()
         || !(inputs_are_known || bytes(equation.outputs()) > bytes(equation.inputs()))

@@ -8,6 +8,7 @@
 //! | [`mod@batch`] | one value becomes many, along a new axis |
 //! | [`mod@prune`] | what nobody uses goes |
 //! | [`mod@simplify`], [`mod@invariant`] | the same with less to do, before it is lowered |
+//! | [`mod@cut`] | what to keep so that the rest can be computed again |
 //! | [`mod@varying`] | what differs between devices that run a function together |
 //!
 //! Reverse mode is jvp, then split by "depends on a tangent", then transpose of the second part.

@@ -98,11 +98,6 @@ impl Simplifier {
         self.defined.get(&value).map(|&i| &self.builder.equations()[i])
     }
 
-    /// Whether all elements of a value are known to be zero.
-    pub fn is_zero(&self, value: Value) -> bool {
-        is_zero(value, &|value| self.definition(value))
-    }
-
     /// The function that was made.
     pub fn finish(self, name: &str, params: Vec<Param>, results: Vec<Value>) -> Func {
         self.builder.finish(name, params, results)
@@ -187,18 +182,5 @@ impl Simplifier {
         let made = self.builder.equation(op, inputs, outputs, source);
         self.defined.extend(made.iter().map(|&output| (output, place)));
         made
-    }
-}
-
-/// Whether a value is a constant of zeros, or such a one repeated. `definition` gives the equation
-/// that defines a value.
-pub(crate) fn is_zero<'a>(
-    value: Value,
-    definition: &impl Fn(Value) -> Option<&'a Equation>,
-) -> bool {
-    match definition(value).map(|equation| (&equation.op, equation.inputs())) {
-        Some((Op::Constant(constant), _)) => constant.value.bytes.iter().all(|&byte| byte == 0),
-        Some((Op::Broadcast(_), &[inner])) => is_zero(inner, definition),
-        _ => false,
     }
 }

@@ -15,8 +15,7 @@ use crate::transform::simplify::Simplifier;
 impl ScanOp {
     /// What stands for the outputs, recorded in `at`.
     pub fn simplified(&self, inputs: &[Value], at: &mut Simplifier) -> Vec<Value> {
-        let (constants, rest) = inputs.split_at(self.constants);
-        let (init, xs) = rest.split_at(self.carry);
+        let (constants, init, xs) = self.split_inputs(inputs);
         if self.length == 0 {
             let ys = self.body.result_avals().split_off(self.carry);
             let ys = ys.iter().map(|y| nothing(stacked(y, 0), at));

@@ -207,7 +207,7 @@ impl ScanOp {
 
     /// The bytes of a value of every step.
     fn bytes_of_all(&self, aval: &Aval) -> usize {
-        bytes(aval).saturating_mul(self.length)
+        aval.saturating_bytes().saturating_mul(self.length)
     }
 
     /// What the function `step`, of the constants, the slices of the xs and of further values, gives
@@ -219,8 +219,8 @@ impl ScanOp {
         more: &[Value],
         at: &mut Simplifier,
     ) -> Option<Vec<Value>> {
-        let (constants, rest) = inputs.split_at(self.constants);
-        let inputs = [constants, &rest[self.carry..], more].concat();
+        let (constants, _, xs) = self.split_inputs(inputs);
+        let inputs = [constants, xs, more].concat();
         let mut varies = vec![true; inputs.len()];
         varies[..self.constants].fill(false);
         let all = vec![true; step.results().len()];
@@ -302,10 +302,9 @@ impl<'a> Part<'a> {
 
 /// The parameters of the body: constants, carry, slices of the xs.
 fn params(op: &ScanOp) -> (Vec<Value>, Vec<Value>, Vec<Value>) {
-    let mut constants: Vec<Value> = op.body.params().map(|(value, _)| value).collect();
-    let mut carry = constants.split_off(op.constants);
-    let xs = carry.split_off(op.carry);
-    (constants, carry, xs)
+    let all: Vec<Value> = op.body.params().map(|(value, _)| value).collect();
+    let (constants, carry, xs) = op.split_inputs(&all);
+    (constants.to_vec(), carry.to_vec(), xs.to_vec())
 }
 
 /// The equation that defines each value, by the index of the value.
@@ -322,12 +321,8 @@ fn bytes_of_matrix(func: &Func, equation: &Equation, depends: &[Depends]) -> Opt
     let (Op::Dot(_), [x, y]) = (&equation.op, equation.inputs()) else { return None };
     let is_invariant = |value: &Value| depends[value.index()] == Depends::Invariant;
     match [is_invariant(x), is_invariant(y)] {
-        [true, false] => Some(bytes(func.aval(*x))),
-        [false, true] => Some(bytes(func.aval(*y))),
+        [true, false] => Some(func.aval(*x).saturating_bytes()),
+        [false, true] => Some(func.aval(*y).saturating_bytes()),
         _ => None,
     }
-}
-
-fn bytes(aval: &Aval) -> usize {
-    aval.byte_size().unwrap_or(usize::MAX)
 }

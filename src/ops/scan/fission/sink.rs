@@ -18,9 +18,9 @@ impl ScanOp {
         inputs: &[Value],
         at: &Simplifier,
     ) -> (ScanOp, Vec<Value>) {
-        let (rest, of_xs) = inputs.split_at(self.constants + self.carry);
+        let (of_constants, init, of_xs) = self.split_inputs(inputs);
         let sliced = cheapest(of_xs, |value| {
-            let cost = at.aval(value).byte_size().unwrap_or(usize::MAX) / self.length;
+            let cost = at.aval(value).saturating_bytes() / self.length;
             match at.definition(value) {
                 Some(equation) if repeated(equation).is_some() => Node::Free,
                 Some(equation) if is_elementwise(equation, at) => {
@@ -44,7 +44,6 @@ impl ScanOp {
                 to_see.extend(equation.inputs());
             }
         }
-        let (of_constants, init) = rest.split_at(self.constants);
         let (constants, carry, xs) = params(self);
         let mut body = Part::of(&self.body);
         body.take(constants);
