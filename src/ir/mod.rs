@@ -199,7 +199,12 @@ impl Func {
 
     /// The types of the results.
     pub fn result_avals(&self) -> Vec<Aval> {
-        self.results.iter().map(|&v| self.aval(v).clone()).collect()
+        self.avals(&self.results)
+    }
+
+    /// The types of these values.
+    pub(crate) fn avals(&self, values: &[Value]) -> Vec<Aval> {
+        values.iter().map(|&value| self.aval(value).clone()).collect()
     }
 
     /// Whether it does something on the host while it runs, such as to print.

@@ -80,7 +80,7 @@ impl Env<Value> {
     /// Copies an equation, whose outputs have the types that they have in `func`, to what is built.
     pub fn copy(&mut self, func: &Func, equation: &Equation, builder: &mut FuncBuilder) {
         let inputs = self.get_all(equation.inputs());
-        let avals = equation.outputs().iter().map(|&value| func.aval(value).clone()).collect();
+        let avals = func.avals(equation.outputs());
         let source = equation.source().clone();
         let outputs = builder.equation(equation.op.clone(), inputs, avals, source);
         self.set_all(equation.outputs(), outputs);

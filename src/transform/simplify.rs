@@ -141,7 +141,7 @@ impl Simplifier {
 
     /// The outputs of an equation of `func` for these inputs.
     pub fn again(&mut self, func: &Func, equation: &Equation, inputs: Vec<Value>) -> Vec<Value> {
-        let avals = equation.outputs().iter().map(|&value| func.aval(value).clone()).collect();
+        let avals = func.avals(equation.outputs());
         self.merge(equation.op.clone(), inputs, avals, equation.source().clone())
     }
 

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::{Depends, Part, bytes_of_matrix, definitions, params};
+use super::{Depends, Part, bytes_of_matrix, params};
 use crate::host::{HostArray, Scalar};
-use crate::ir::{Equation, Value};
+use crate::ir::{Equation, Func, Value};
 use crate::ops::Op;
 use crate::ops::broadcast::{Broadcast, Reshape};
 use crate::ops::constant::{Constant, is_zero};
@@ -373,6 +373,15 @@ impl<'a> After<'a> {
     fn is_zero(&self, value: Value) -> bool {
         is_zero(value, &|value| self.made_by[value.index()])
     }
+}
+
+/// The equation that defines each value, by the index of the value.
+fn definitions(func: &Func) -> Vec<Option<&Equation>> {
+    let mut definitions = vec![None; func.value_count()];
+    for equation in func.equations() {
+        equation.outputs().iter().for_each(|output| definitions[output.index()] = Some(equation));
+    }
+    definitions
 }
 
 /// The sum over all steps: a product with ones, which XLA:CPU computes at the speed of memory, where

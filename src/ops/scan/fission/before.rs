@@ -2,11 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use super::{Depends, FEW_ROWS, Part, bytes_of_matrix, params};
+use super::{Depends, Part, bytes_of_matrix, params};
 use crate::ir::{Equation, Func, Value};
 use crate::ops::Op;
 use crate::ops::scan::ScanOp;
 use crate::transform::simplify::Simplifier;
+
+/// Operands of a product with at most so many rows at each step are thin: the product is bound by
+/// reading the other operand.
+const FEW_ROWS: usize = 8;
 
 /// A matrix of so many bytes is worth being read once and not at each step; a smaller one is in the
 /// nearest cache, and the product is as fast as reading its result would be.

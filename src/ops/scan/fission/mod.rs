@@ -35,10 +35,6 @@ use crate::transform::batch::batch;
 use crate::transform::simplify::Simplifier;
 use crate::transform::{Env, build};
 
-/// Operands of a product with at most so many rows at each step are thin: the product is bound by
-/// reading the other operand.
-const FEW_ROWS: usize = 8;
-
 /// How much of what a [`Scan`](crate::Scan) does at each step may leave the loop, to be computed for
 /// all steps at once: products of matrices with what comes of the `xs`, and sums of products over the
 /// steps, such as the gradients of weights. Values are the same but for the order of sums.
@@ -305,15 +301,6 @@ fn params(op: &ScanOp) -> (Vec<Value>, Vec<Value>, Vec<Value>) {
     let all: Vec<Value> = op.body.params().map(|(value, _)| value).collect();
     let (constants, carry, xs) = op.split_inputs(&all);
     (constants.to_vec(), carry.to_vec(), xs.to_vec())
-}
-
-/// The equation that defines each value, by the index of the value.
-fn definitions(func: &Func) -> Vec<Option<&Equation>> {
-    let mut definitions = vec![None; func.value_count()];
-    for equation in func.equations() {
-        equation.outputs().iter().for_each(|output| definitions[output.index()] = Some(equation));
-    }
-    definitions
 }
 
 /// The bytes of the invariant operand of a product of something that varies with it.
