@@ -78,9 +78,9 @@ impl DType {
         matches!(self, DType::F16 | DType::BF16 | DType::F32 | DType::F64)
     }
 
-    /// Whether this is one of the float types of 16 bits. What is computed in one depends on where it
-    /// is computed: XLA computes in single precision what it computes together, and rounds where it
-    /// stores.
+    /// Whether this is one of the float types of 16 bits. What is computed in one depends on where
+    /// it is computed: XLA computes in single precision what it computes together, and rounds where
+    /// it stores.
     pub(crate) fn is_half(self) -> bool {
         matches!(self, DType::F16 | DType::BF16)
     }

@@ -28,8 +28,8 @@ impl DeviceArgs {
         self.options.set()
     }
 
-    /// The device, started. It becomes the default one, so that parameters are made there too: to be
-    /// called before they are.
+    /// The device, started. It becomes the default one, so that parameters are made there too: to
+    /// be called before they are.
     pub fn open(&self) -> Result<Device, Failure> {
         let of_environment = std::env::var(DEVICE_VARIABLE).ok().filter(|name| !name.is_empty());
         let (place, name) = match (&self.device, &of_environment) {
@@ -67,8 +67,8 @@ pub fn refused(place: &str, error: &Error) -> Failure {
 pub struct XlaFlags {
     /// Set an option of XLA, such as xla_force_host_platform_device_count=4 for four CPU devices
     ///
-    /// NAME is that of an option in the environment variable XLA_FLAGS, which this is stronger than.
-    /// It can be given several times.
+    /// NAME is that of an option in the environment variable XLA_FLAGS, which this is stronger
+    /// than. It can be given several times.
     #[arg(long = "xla-flag", value_name = "NAME=VALUE", value_parser = flag)]
     flags: Vec<Flag>,
 }

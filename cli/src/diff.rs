@@ -18,9 +18,9 @@ use crate::stats::Report;
 
 /// Compare the figures of two programs
 ///
-/// A and B are models or files, as for `onetrace dump`. The options hold for both. What holds for one
-/// only follows its name: gru:hidden=128,steps=1000,unrolled has the options of `onetrace dump gru`
-/// without their dashes, and module.hlo:stage=optimized has the one that files take.
+/// A and B are models or files, as for `onetrace dump`. The options hold for both. What holds for
+/// one only follows its name: gru:hidden=128,steps=1000,unrolled has the options of `onetrace dump
+/// gru` without their dashes, and module.hlo:stage=optimized has the one that files take.
 ///
 /// The figures are those of `onetrace stats`. The exit status is 0 whether the programs differ or
 /// not.

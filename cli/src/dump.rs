@@ -19,13 +19,14 @@ use crate::{output, stablehlo, worker};
 /// Print a program: the IR, the HLO before or after XLA's passes, StableHLO, a graph
 ///
 /// MODEL is a recurrent cell that goes over a sequence of T steps from a state of zeros, with the
-/// parameters that nnx.Rngs(S) of Flax gives: gru, lstm, optimized-lstm or simple. The program takes
-/// the sequence, f32[T,D] or f32[T,B,D], and returns the final carry.
+/// parameters that nnx.Rngs(S) of Flax gives: gru, lstm, optimized-lstm or simple. The program
+/// takes the sequence, f32[T,D] or f32[T,B,D], and returns the final carry.
 ///
-/// FILE is an HLO module from elsewhere: HLO text, as `lower(..).as_text('hlo')` of JAX gives it, or
-/// a protocol buffer, HloModuleProto or HloProto, binary or text, as --xla_dump_to leaves it. What it
-/// is is told by its content. A name that is also that of a model is written ./gru, and - is standard
-/// input. XLA reads it in a process of its own: what it cannot cope with is an error like others.
+/// FILE is an HLO module from elsewhere: HLO text, as `lower(..).as_text('hlo')` of JAX gives it,
+/// or a protocol buffer, HloModuleProto or HloProto, binary or text, as --xla_dump_to leaves it.
+/// What it is is told by its content. A name that is also that of a model is written ./gru, and -
+/// is standard input. XLA reads it in a process of its own: what it cannot cope with is an error
+/// like others.
 #[derive(Args)]
 #[command(override_usage = USAGE, after_long_help = EXAMPLES, args_override_self = true)]
 pub struct Dump {

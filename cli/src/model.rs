@@ -184,7 +184,8 @@ mod tests {
         a.len() == b.len() && pairs.into_iter().all(|(a, b)| (a - b).abs() < 2e-6)
     }
 
-    /// Scan, scan with several steps in an iteration or without fission, and the loop in Rust compute the same.
+    /// Scan, scan with several steps in an iteration or without fission, and the loop in Rust
+    /// compute the same.
     #[test]
     fn every_way_to_repeat_gives_the_same_carry() {
         for model in Model::ALL {

@@ -20,7 +20,8 @@ pub enum Stage {
     Traced,
     /// The IR of a model without what is computed twice, in vain, or in a loop where once is enough
     Simplified,
-    /// The IR that HLO is made of: what need not be in a loop is before or behind it; of models only
+    /// The IR that HLO is made of: what need not be in a loop is before or behind it; of models
+    /// only
     Fissioned,
     /// What the backend runs, after XLA's passes: the program is compiled, and not run
     Optimized,
@@ -86,7 +87,8 @@ pub struct Settings {
     #[arg(help_heading = MODEL)]
     unroll: Option<usize>,
 
-    /// What may leave the loop of the scan: auto, off, or what fits in so many bytes [default: auto]
+    /// What may leave the loop of the scan: auto, off, or what fits in so many bytes [default:
+    /// auto]
     #[arg(long, value_name = "auto|off|BYTES", value_parser = number::fission)]
     #[arg(allow_hyphen_values = true, conflicts_with = "unrolled", help_heading = MODEL)]
     fission: Option<Fission>,

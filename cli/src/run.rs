@@ -75,9 +75,10 @@ pub struct Run {
 
     /// Print one JSON object instead
     ///
-    /// Its members are final_carry (numbers; null is NaN), shape, steps, timings_ms, body_traces (how
-    /// often the step was traced), programs (how many XLA compiled, and how many were loaded from the
-    /// directory in ONETRACE_COMPILATION_CACHE_DIR) and platform. Nothing goes to standard error.
+    /// Its members are final_carry (numbers; null is NaN), shape, steps, timings_ms, body_traces
+    /// (how often the step was traced), programs (how many XLA compiled, and how many were loaded
+    /// from the directory in ONETRACE_COMPILATION_CACHE_DIR) and platform. Nothing goes to standard
+    /// error.
     #[arg(long)]
     json: bool,
 }

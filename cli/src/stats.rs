@@ -13,8 +13,8 @@ use crate::program::{Program, Settings};
 
 /// Count what a program consists of, and what it costs
 ///
-/// MODEL and FILE are those of `onetrace dump`. Memory is that of XLA's buffer assignment, for which
-/// the program is compiled, and not run.
+/// MODEL and FILE are those of `onetrace dump`. Memory is that of XLA's buffer assignment, for
+/// which the program is compiled, and not run.
 #[derive(Args)]
 #[command(override_usage = USAGE, after_long_help = NOTES, args_override_self = true)]
 pub struct Stats {

@@ -144,8 +144,8 @@ pub(crate) trait Attribute: Sized + PartialEq {
     fn print(&self, printer: &mut Printer);
     fn parse(parser: &mut super::parse::Parser<'_>) -> crate::Result<Self>;
 
-    /// The value that is not written. An attribute that has one is neither the first nor the last of
-    /// its operation.
+    /// The value that is not written. An attribute that has one is neither the first nor the last
+    /// of its operation.
     fn omitted() -> Option<Self> {
         None
     }

@@ -180,16 +180,18 @@ fn push_axes(
 
 /// Prints values on standard output each time the program comes here; `jax.debug.print`.
 ///
-/// `format` has a `{}` for each of the values, or `{:.3}` for three digits behind the point; `{{` and
-/// `}}` are braces. Inside of a traced function the text is printed when the program runs: in a loop
-/// at every step, in a branch if it is taken. It stays through `jit`, `vmap` (a line for each
+/// `format` has a `{}` for each of the values, or `{:.3}` for three digits behind the point; `{{`
+/// and `}}` are braces. Inside of a traced function the text is printed when the program runs: in a
+/// loop at every step, in a branch if it is taken. It stays through `jit`, `vmap` (a line for each
 /// member) and `grad`, which prints values and no derivatives, once, also where a
-/// [checkpoint](crate::checkpoint) computes again. What one body prints comes in the order of the calls; a loop in it
-/// prints on its own account. Outside of any trace the values are printed at once.
+/// [checkpoint](crate::checkpoint) computes again. What one body prints comes in the order of the
+/// calls; a loop in it prints on its own account. Outside of any trace the values are printed at
+/// once.
 ///
-/// A format that does not fit is a mistake of the trace, and comes out where its results do; outside
-/// of a trace it is told on standard error. Programs for other devices than CPUs cannot call back, and
-/// are refused with an error when they are compiled: return the values there, and print them outside.
+/// A format that does not fit is a mistake of the trace, and comes out where its results do;
+/// outside of a trace it is told on standard error. Programs for other devices than CPUs cannot
+/// call back, and are refused with an error when they are compiled: return the values there, and
+/// print them outside.
 ///
 /// # Examples
 /// ```

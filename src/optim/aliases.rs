@@ -11,7 +11,8 @@ use crate::aval::DType;
 
 /// Stochastic gradient descent, with momentum if it is given; `optax.sgd`.
 ///
-/// [Sutskever et al., "On the importance of initialization and momentum in deep learning", 2013](http://proceedings.mlr.press/v28/sutskever13.pdf).
+/// [Sutskever et al., "On the importance of initialization and momentum in deep learning",
+/// 2013](http://proceedings.mlr.press/v28/sutskever13.pdf).
 ///
 /// # Examples
 /// ```
@@ -54,7 +55,8 @@ impl Sgd {
 /// Adam; `optax.adam`. With averages `m` of gradients and `v` of their squares, both corrected for
 /// having begun at zero, the update is `-learning_rate * m / (√(v + eps_root) + eps)`.
 ///
-/// [Kingma and Ba, "Adam: a method for stochastic optimization", 2014](https://arxiv.org/abs/1412.6980).
+/// [Kingma and Ba, "Adam: a method for stochastic optimization",
+/// 2014](https://arxiv.org/abs/1412.6980).
 ///
 /// # Examples
 /// ```
@@ -78,7 +80,8 @@ pub type Adam = Chain<(ScaleByAdam, ScaleByLearningRate)>;
 /// Adam with decoupled weight decay, 1e-4 if not given; `optax.adamw`. As there, the decay is
 /// multiplied by the learning rate.
 ///
-/// [Loshchilov and Hutter, "Decoupled weight decay regularization", 2019](https://arxiv.org/abs/1711.05101).
+/// [Loshchilov and Hutter, "Decoupled weight decay regularization",
+/// 2019](https://arxiv.org/abs/1711.05101).
 ///
 /// # Examples
 /// ```

@@ -38,7 +38,8 @@ impl GradientTransformation for Clip {
 /// Scales the updates so that their [`global_norm`] is at most `max_norm`;
 /// `optax.clip_by_global_norm`.
 ///
-/// [Pascanu et al., "On the difficulty of training recurrent neural networks", 2012](https://arxiv.org/abs/1211.5063).
+/// [Pascanu et al., "On the difficulty of training recurrent neural networks",
+/// 2012](https://arxiv.org/abs/1211.5063).
 #[track_caller]
 pub fn clip_by_global_norm(max_norm: f64) -> ClipByGlobalNorm {
     ClipByGlobalNorm { max_norm, location: std::panic::Location::caller() }

@@ -41,8 +41,9 @@ pub(super) fn map<P: Tree, const N: usize>(
     Ok(made.try_into().unwrap_or_else(|_| unreachable!("one tree is made for each of N")))
 }
 
-/// A tree with `value` everywhere in place of each parameter, in its dtype or in `dtype`. In place of
-/// other leaves it has arrays without elements. A `dtype` that is not floating is refused by the update.
+/// A tree with `value` everywhere in place of each parameter, in its dtype or in `dtype`. In place
+/// of other leaves it has arrays without elements. A `dtype` that is not floating is refused by the
+/// update.
 pub(super) fn full_like<P: Tree>(params: &P, value: f64, dtype: Option<DType>) -> P {
     let dtype = dtype.filter(|dtype| dtype.is_float());
     params.map(&mut Path::default(), &mut |path, leaf| match is_parameter(path, leaf) {

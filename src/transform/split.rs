@@ -60,8 +60,8 @@ pub(crate) enum From {
     Residual(usize),
 }
 
-/// What is kept from the known part for the unknown one. The rest is computed again there, from what
-/// is kept and the known parameters.
+/// What is kept from the known part for the unknown one. The rest is computed again there, from
+/// what is kept and the known parameters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Save {
     Everything,
@@ -108,8 +108,8 @@ pub(crate) fn split_saving(
     split_with(save, &[], func, unknown, instantiate)
 }
 
-/// Splits an operation that calls `function`. `known` and `unknown` make the operations that call its
-/// two parts. A residual that is an argument is there already.
+/// Splits an operation that calls `function`. `known` and `unknown` make the operations that call
+/// its two parts. A residual that is an argument is there already.
 pub(crate) fn split_call(
     save: Save,
     function: &Func,

@@ -1,9 +1,9 @@
 //! Loops that XLA:CPU compiles as one function.
 //!
-//! XLA:CPU runs each operation of a loop's body as a task of its own, which costs 0.1 to 0.3 µs: more
-//! than the operation, if it is on vectors of 64 elements. A loop that touches few bytes it compiles
-//! as one function; what few means is an option. Products of matrices are slow in such a function,
-//! and it runs on one thread; those of a vector with a small matrix are as fast.
+//! XLA:CPU runs each operation of a loop's body as a task of its own, which costs 0.1 to 0.3 µs:
+//! more than the operation, if it is on vectors of 64 elements. A loop that touches few bytes it
+//! compiles as one function; what few means is an option. Products of matrices are slow in such a
+//! function, and it runs on one thread; those of a vector with a small matrix are as fast.
 
 use std::fmt;
 

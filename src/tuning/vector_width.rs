@@ -1,8 +1,9 @@
 //! How wide the vectors are that XLA:CPU computes with.
 //!
-//! XLA takes 256 bits, also where the processor has 512. Wider ones take up to a tenth off a step of
-//! a loop with enough products, as measured with GRUs on a processor of 2023, and more off one of a
-//! gradient; on the other hand they cost about 0.1 µs in each step, which is half of a small one.
+//! XLA takes 256 bits, also where the processor has 512. Wider ones take up to a tenth off a step
+//! of a loop with enough products, as measured with GRUs on a processor of 2023, and more off one
+//! of a gradient; on the other hand they cost about 0.1 µs in each step, which is half of a small
+//! one.
 
 use std::fmt;
 

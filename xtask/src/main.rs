@@ -58,9 +58,9 @@ enum Command {
     /// Set up, then compare the speed of onetrace with that of its peers.
     ///
     /// JAX, Flax and onnxruntime go into a private Python environment in the cache; candle and burn
-    /// are built in bench/peers. Times, a table and a picture go to bench/results.{json,md,svg}, and
-    /// how processes start to bench/figures.{json,md}. It takes half an hour, in which the machine
-    /// should do nothing else.
+    /// are built in bench/peers. Times, a table and a picture go to bench/results.{json,md,svg},
+    /// and how processes start to bench/figures.{json,md}. It takes half an hour, in which the
+    /// machine should do nothing else.
     Bench(BenchArgs),
     /// Set up, then exchange programs with JAX: each side runs what the other one wrote.
     ///
@@ -87,8 +87,8 @@ struct BenchArgs {
     /// Keep what is in the results already, and time the rest
     #[arg(long)]
     resume: bool,
-    /// Only the grid, with these arguments of bench/grid.py (`-- --kind grad --batch 1`); its results
-    /// go to target/bench
+    /// Only the grid, with these arguments of bench/grid.py (`-- --kind grad --batch 1`); its
+    /// results go to target/bench
     #[arg(last = true, value_name = "ARGUMENTS")]
     grid: Vec<String>,
 }

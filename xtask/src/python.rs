@@ -72,7 +72,8 @@ impl Python {
         output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
-    /// The interpreter of an environment with what `requirements` lists, made if the cache lacks it.
+    /// The interpreter of an environment with what `requirements` lists, made if the cache lacks
+    /// it.
     ///
     /// The environment appears in the cache whole or not at all. Another list, or another Python,
     /// gets another one.
@@ -94,8 +95,8 @@ impl Python {
         let partial = setup::empty_partial(cache)?;
         let tree = partial.join("python");
         let stage = Stage::spinner("install JAX, Flax and what goes with them (pip)".to_owned());
-        // An interpreter finds its packages beside itself, so that the tree can be moved. It gets no
-        // pip of its own, which Debian's Python could not give it.
+        // An interpreter finds its packages beside itself, so that the tree can be moved. It gets
+        // no pip of its own, which Debian's Python could not give it.
         self.make(&["-m", "venv", "--without-pip"], &tree, &partial)?;
         let mut pip = vec!["-m", "pip", "--no-input", "--disable-pip-version-check"];
         let (made, list) = (tree.join("bin/python"), requirements);

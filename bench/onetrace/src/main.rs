@@ -1,5 +1,5 @@
-//! onetrace in the benchmark of `bench/grid.py`: reads requests from standard input, one JSON object
-//! on each line, and answers each with one line.
+//! onetrace in the benchmark of `bench/grid.py`: reads requests from standard input, one JSON
+//! object on each line, and answers each with one line.
 //!
 //! | request | answer |
 //! |---|---|

@@ -46,8 +46,8 @@ impl Filter {
 pub enum StateAxis {
     /// A step takes it from the step before it; `nnx.Carry`.
     Carry,
-    /// Each step or member has its own part, along this axis; negative ones count from the back. What the
-    /// parts become is put together along the same axis.
+    /// Each step or member has its own part, along this axis; negative ones count from the back.
+    /// What the parts become is put together along the same axis.
     Axis(isize),
     /// The same for all steps or members, which may not change it; `None` in Flax.
     Broadcast,
@@ -130,15 +130,16 @@ impl StateAxes {
 /// The leaves of a module that has been given to a function, and what is done with each.
 pub(super) struct Plan {
     pub axes: Vec<LeafAxis>,
-    /// The leaves, of which those of split streams are split and those with an axis have it in front.
+    /// The leaves, of which those of split streams are split and those with an axis have it in
+    /// front.
     leaves: Vec<Tensor>,
     /// For the two leaves of a split stream: what they are afterwards.
     restored: Vec<Option<Tensor>>,
 }
 
 impl Plan {
-    /// Prepares the leaves of a module for `size` steps or members, which need only be known if a stream
-    /// is split.
+    /// Prepares the leaves of a module for `size` steps or members, which need only be known if a
+    /// stream is split.
     #[track_caller]
     pub fn of<M: Tree>(
         what: &str,
@@ -217,8 +218,8 @@ impl Plan {
         both.map(|(axis, &changed)| changed && matches!(axis, LeafAxis::Axis(_))).collect()
     }
 
-    /// What is to be written into the module: `stacked` leaves with their axis where it was, the streams
-    /// that were split as after one draw, and the other `leaves`.
+    /// What is to be written into the module: `stacked` leaves with their axis where it was, the
+    /// streams that were split as after one draw, and the other `leaves`.
     pub fn results(self, leaves: Vec<Option<Tensor>>) -> Vec<Option<Tensor>> {
         let mut results = Vec::new();
         for ((leaf, restored), axis) in leaves.into_iter().zip(self.restored).zip(self.axes) {

@@ -10,12 +10,12 @@ use crate::tensor::Tensor;
 use crate::trace::poison;
 use crate::tree::{self, Key, Node, Path, Tree};
 
-/// Runs `f` over the leading axis of `xs`, carrying a state along, and lets every step change `module`;
-/// `nnx.scan`.
+/// Runs `f` over the leading axis of `xs`, carrying a state along, and lets every step change
+/// `module`; `nnx.scan`.
 ///
 /// State (batch statistics, counters, streams of keys) goes from each step to the next, and
-/// `module` has that of the last one afterwards. Everything else, the parameters in particular, is the
-/// same at every step, and may not be changed by it. More can be said with [`Scan`].
+/// `module` has that of the last one afterwards. Everything else, the parameters in particular, is
+/// the same at every step, and may not be changed by it. More can be said with [`Scan`].
 ///
 /// A mistake comes out where the results do, and `module` then is as it was: those of
 /// [`scan`](crate::scan), and a step that changes the tree of the module or what it may not change.
@@ -106,9 +106,9 @@ impl Scan {
         self
     }
 
-    /// Splits the streams of keys that this matches: a key is drawn from each and split into one for
-    /// every step, whatever is said by [`state_axes`](Scan::state_axes). Afterwards the stream is as
-    /// after that one draw. `nnx.split_rngs`.
+    /// Splits the streams of keys that this matches: a key is drawn from each and split into one
+    /// for every step, whatever is said by [`state_axes`](Scan::state_axes). Afterwards the stream
+    /// is as after that one draw. `nnx.split_rngs`.
     pub fn split_rngs(mut self, streams: Filter) -> Scan {
         self.split = Some(streams);
         self
@@ -121,8 +121,8 @@ impl Scan {
         self
     }
 
-    /// Whether to go from the last step to the first, for the leaves of the module with an axis, too;
-    /// see [`onetrace::Scan::reverse`](crate::Scan::reverse).
+    /// Whether to go from the last step to the first, for the leaves of the module with an axis,
+    /// too; see [`onetrace::Scan::reverse`](crate::Scan::reverse).
     pub fn reverse(mut self, reverse: bool) -> Scan {
         self.scan = self.scan.reverse(reverse);
         self
@@ -140,7 +140,8 @@ impl Scan {
         self
     }
 
-    /// Shows how many steps have been made; see [`onetrace::Scan::progress`](crate::Scan::progress).
+    /// Shows how many steps have been made; see
+    /// [`onetrace::Scan::progress`](crate::Scan::progress).
     pub fn progress(mut self, label: &str) -> Scan {
         self.scan = self.scan.progress(label);
         self
@@ -211,8 +212,8 @@ impl Scan {
     }
 }
 
-/// A part of a module beside what the user's function takes or returns: its paths are in `module`, and
-/// those of the other are as they would be without it.
+/// A part of a module beside what the user's function takes or returns: its paths are in `module`,
+/// and those of the other are as they would be without it.
 #[derive(Clone)]
 struct Carried<M, C> {
     part: Part<M>,

@@ -41,8 +41,8 @@ pub(super) fn steps_near(most: usize, length: usize) -> usize {
 }
 
 impl ScanOp {
-    /// Records the scan in chunks of `steps` steps, and what is left of it behind them. `chunk` records
-    /// what stands for the scan of a chunk.
+    /// Records the scan in chunks of `steps` steps, and what is left of it behind them. `chunk`
+    /// records what stands for the scan of a chunk.
     pub(super) fn record_in_chunks(
         &self,
         steps: usize,

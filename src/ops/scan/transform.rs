@@ -102,8 +102,8 @@ impl ScanOp {
         Ok(Dual { primals, tangents: tangents.collect() })
     }
 
-    /// Where the values, and behind all of them the tangents of those flagged, go when each part has
-    /// its tangents behind it.
+    /// Where the values, and behind all of them the tangents of those flagged, go when each part
+    /// has its tangents behind it.
     fn paired_positions(
         &self,
         flags: &[bool],
@@ -211,8 +211,8 @@ impl ScanOp {
         })
     }
 
-    /// A scan in the other direction, which carries the cotangents of the carry, and adds up those of
-    /// the constants. A scan that has a transpose is linear in all of its carry.
+    /// A scan in the other direction, which carries the cotangents of the carry, and adds up those
+    /// of the constants. A scan that has a transpose is linear in all of its carry.
     pub fn backward(
         &self,
         cotangents: &[Option<Tensor>],

@@ -1,10 +1,10 @@
 //! A while loop with a bound on its steps, as loops whose lengths are known: reverse mode needs a
 //! place for what each step leaves.
 //!
-//! The loop becomes a scan over about √n chunks of √n steps for a bound of n. A chunk is skipped once
-//! the loop is done, and else it is a scan whose steps change nothing once the loop is done. The chunks
-//! are checkpointed. So the work follows the steps that are made, rounded up to a chunk, and the memory
-//! is that of √n carries and of what √n steps leave.
+//! The loop becomes a scan over about √n chunks of √n steps for a bound of n. A chunk is skipped
+//! once the loop is done, and else it is a scan whose steps change nothing once the loop is done.
+//! The chunks are checkpointed. So the work follows the steps that are made, rounded up to a chunk,
+//! and the memory is that of √n carries and of what √n steps leave.
 
 use super::WhileOp;
 use crate::aval::{Aval, DType};
@@ -51,8 +51,8 @@ impl WhileOp {
         Ok(WhileOp { max_steps: Some(steps), condition, body, ..*self })
     }
 
-    /// The function of the loop's inputs that does what the loop does, in chunks of steps. `linear` are
-    /// the carries that are tangents.
+    /// The function of the loop's inputs that does what the loop does, in chunks of steps. `linear`
+    /// are the carries that are tangents.
     pub fn in_chunks(&self, max_steps: usize, linear: &[bool]) -> Result<Func> {
         let steps = max_steps.isqrt().max(1);
         let chunks = max_steps.div_ceil(steps);
@@ -103,13 +103,13 @@ impl WhileOp {
         })
     }
 
-    /// A step that changes nothing once the loop is done. Its parameters are the captures, the carry
-    /// before the chunk, and the carry.
+    /// A step that changes nothing once the loop is done. Its parameters are the captures, the
+    /// carry before the chunk, and the carry.
     ///
     /// The body is computed all the same, and may not be defined there: it is computed of the carry
-    /// before the chunk, of which it was to be computed anyway. So a derivative of it that is infinite
-    /// at the end does not become a NaN when it is multiplied by zero. What the body does on the host is
-    /// only done for steps that are made.
+    /// before the chunk, of which it was to be computed anyway. So a derivative of it that is
+    /// infinite at the end does not become a NaN when it is multiplied by zero. What the body does
+    /// on the host is only done for steps that are made.
     fn frozen_step(&self, inputs: &[Aval], linear: &[bool]) -> Result<Func> {
         let carried = linear.len();
         let captures = inputs.len() - carried;

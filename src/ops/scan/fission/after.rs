@@ -384,8 +384,8 @@ fn definitions(func: &Func) -> Vec<Option<&Equation>> {
     definitions
 }
 
-/// The sum over all steps: a product with ones, which XLA:CPU computes at the speed of memory, where
-/// its reductions of many elements take several passes.
+/// The sum over all steps: a product with ones, which XLA:CPU computes at the speed of memory,
+/// where its reductions of many elements take several passes.
 fn sum_over_steps(values: Value, at: &mut Simplifier) -> Value {
     let aval = at.aval(values).clone();
     let steps = aval.shape[0];

@@ -27,7 +27,8 @@ pub(super) struct Before {
 }
 
 impl ScanOp {
-    /// Thin products of what comes of the xs, and what is computed of them alone, if there are some.
+    /// Thin products of what comes of the xs, and what is computed of them alone, if there are
+    /// some.
     pub(super) fn plan_before(&self) -> Option<Before> {
         let func = &self.body;
         let depends = self.depends();

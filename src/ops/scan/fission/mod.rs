@@ -35,9 +35,9 @@ use crate::transform::batch::batch;
 use crate::transform::simplify::Simplifier;
 use crate::transform::{Env, build};
 
-/// How much of what a [`Scan`](crate::Scan) does at each step may leave the loop, to be computed for
-/// all steps at once: products of matrices with what comes of the `xs`, and sums of products over the
-/// steps, such as the gradients of weights. Values are the same but for the order of sums.
+/// How much of what a [`Scan`](crate::Scan) does at each step may leave the loop, to be computed
+/// for all steps at once: products of matrices with what comes of the `xs`, and sums of products
+/// over the steps, such as the gradients of weights. Values are the same but for the order of sums.
 ///
 /// # Examples
 /// ```
@@ -160,9 +160,9 @@ impl ScanOp {
         }
     }
 
-    /// The outputs of the scan in chunks of as many steps as fit into the memory if each takes so many
-    /// `bytes`, where that is needed and worth it. What is done for all steps at once is done for
-    /// those of a chunk then.
+    /// The outputs of the scan in chunks of as many steps as fit into the memory if each takes so
+    /// many `bytes`, where that is needed and worth it. What is done for all steps at once is done
+    /// for those of a chunk then.
     fn in_chunks(&self, bytes: usize, inputs: &[Value], at: &mut Simplifier) -> Option<Vec<Value>> {
         let memory = self.memory();
         let fit = memory / bytes.max(1);
@@ -206,8 +206,9 @@ impl ScanOp {
         aval.saturating_bytes().saturating_mul(self.length)
     }
 
-    /// What the function `step`, of the constants, the slices of the xs and of further values, gives
-    /// for all steps, with the steps along the first axis. `more` has all values of the latter.
+    /// What the function `step`, of the constants, the slices of the xs and of further values,
+    /// gives for all steps, with the steps along the first axis. `more` has all values of the
+    /// latter.
     fn for_all_steps(
         &self,
         step: &Func,

@@ -12,7 +12,8 @@ use crate::transform::cut::{Node, cheapest};
 use crate::transform::simplify::Simplifier;
 
 impl ScanOp {
-    /// The scan and its inputs, with as few bytes sliced at each step as the rest can be computed of.
+    /// The scan and its inputs, with as few bytes sliced at each step as the rest can be computed
+    /// of.
     pub(super) fn with_xs_made_inside(
         &self,
         inputs: &[Value],
