@@ -143,6 +143,11 @@ impl Aval {
         (self.shape.iter().all(fits) && fits(&bytes)).then_some(bytes)
     }
 
+    /// As [`byte_size`](Aval::byte_size), or more than any memory has.
+    pub(crate) fn saturating_bytes(&self) -> usize {
+        self.byte_size().unwrap_or(usize::MAX)
+    }
+
     /// The same shape with another dtype.
     pub fn with_dtype(&self, dtype: DType) -> Aval {
         Aval::new(dtype, self.shape.clone())

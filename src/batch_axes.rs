@@ -6,6 +6,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ops::control::leaf_name;
 use crate::ops::resolve_axis;
 use crate::tree::{self, Key, Node, Path, Tree};
+use crate::tuples::each_tuple;
 
 /// Says of an argument or a result that it is the same for all members of a batch, among the [axes
 /// of a `Vmap`](crate::Vmap::in_axes), or on all devices, among those of a
@@ -38,26 +39,16 @@ impl<Part: Into<BatchAxes>> From<Vec<Part>> for BatchAxes {
 }
 
 macro_rules! tuples_of_axes {
-    ($($($Part:ident)+;)*) => {$(
+    ($(($($Part:ident $i:tt),+))*) => {$(
         impl<$($Part: Into<BatchAxes>),+> From<($($Part,)+)> for BatchAxes {
-            #[allow(non_snake_case, reason = "each variable is named as its type")]
-            fn from(($($Part,)+): ($($Part,)+)) -> BatchAxes {
-                BatchAxes(Kinds::Parts(vec![$($Part.into()),+]))
+            fn from(parts: ($($Part,)+)) -> BatchAxes {
+                BatchAxes(Kinds::Parts(vec![$(parts.$i.into()),+]))
             }
         }
     )*};
 }
 
-tuples_of_axes! {
-    A;
-    A B;
-    A B C;
-    A B C D;
-    A B C D E;
-    A B C D E F;
-    A B C D E F G;
-    A B C D E F G H;
-}
+each_tuple!(tuples_of_axes);
 
 impl BatchAxes {
     /// The axis of each leaf of the arguments of `what`, if it has one.

@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use std::marker::PhantomData;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::array::Array;
 use crate::aval::Aval;
 use crate::device::Device;
 use crate::error::{Error, Location, Result};
@@ -203,10 +202,7 @@ impl<A: Tree, R: Tree, F: Fn(A) -> R> Jit<A, R, F> {
         leaves: &[Tensor],
         location: Location,
     ) -> Result<(Arc<Compiled<A, R>>, bool)> {
-        let arrays: Result<Vec<&Arc<Array>>> = leaves.iter().map(trace::concrete).collect();
-        let home = arrays.and_then(|arrays| {
-            common_device(&arrays.iter().map(|array| &***array).collect::<Vec<_>>())
-        });
+        let home = trace::arrays(leaves).and_then(|arrays| common_device(&arrays));
         let home = home.map_err(|error| error.at(location))?;
         let device = home.clone().map_or_else(Device::default_device, Ok)?;
         let signature = Signature {

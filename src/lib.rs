@@ -145,6 +145,7 @@ mod trace;
 mod transform;
 pub mod tree;
 mod tuning;
+mod tuples;
 mod vmap;
 mod xla_ext;
 

@@ -11,7 +11,8 @@ use xla::{ArrayShape, ElementType, Shape, XlaBuilder, XlaComputation, XlaOp};
 use crate::aval::{Aval, DType};
 use crate::device;
 use crate::error::{Error, Result};
-use crate::ir::{Equation, Func, Value};
+use crate::ir::{Equation, Func};
+use crate::transform::Env;
 use crate::xla_ext;
 
 /// XLA's element type for a dtype.
@@ -88,18 +89,11 @@ impl Lowering {
 
     /// The operations of `func`, applied to `inputs`, in this computation.
     pub fn inline(&self, func: &Func, inputs: &[XlaOp]) -> Result<Vec<XlaOp>> {
-        let mut values: Vec<Option<XlaOp>> = vec![None; func.value_count()];
-        for ((param, _), input) in func.params().zip(inputs) {
-            values[param.index()] = Some(input.clone());
-        }
-        let get = |values: &[Option<XlaOp>], v: Value| {
-            values[v.index()].clone().expect("a function that was checked defines before it uses")
-        };
+        let mut env = Env::with_params(func, inputs.iter().cloned());
         let around = self.current.borrow().clone();
         for equation in func.equations() {
-            let inputs: Vec<XlaOp> = equation.inputs().iter().map(|&v| get(&values, v)).collect();
-            let avals: Vec<Aval> =
-                equation.outputs().iter().map(|&v| func.aval(v).clone()).collect();
+            let inputs = env.get_all(equation.inputs());
+            let avals = func.avals(equation.outputs());
             self.set_metadata(Some(Metadata::of(equation)), inputs.first());
             let outputs = equation.op.rules().lower(self, &inputs, &avals)?;
             if cfg!(debug_assertions) {
@@ -108,12 +102,10 @@ impl Lowering {
             if let Some(op) = outputs.first() {
                 self.some_op.get_or_init(|| op.clone());
             }
-            for (&value, op) in equation.outputs().iter().zip(outputs) {
-                values[value.index()] = Some(op);
-            }
+            env.set_all(equation.outputs(), outputs);
         }
         self.set_metadata(around, inputs.first());
-        Ok(func.results().iter().map(|&v| get(&values, v)).collect())
+        Ok(env.get_all(func.results()))
     }
 
     /// Tells HLO which equation the next operations come from.

@@ -231,8 +231,7 @@ impl<A: Tree, R: Tree, F: Fn(A) -> R> Pmap<A, R, F> {
             ));
         }
         tree::check(arguments)?;
-        let arrays: Result<Vec<&Array>> =
-            leaves.iter().map(|leaf| Ok(&**trace::concrete(leaf)?)).collect();
+        let arrays = trace::arrays(leaves);
         let axes = self.in_axes.of_arguments("pmap", arguments).map_err(|error| {
             error.note("an argument of which every device gets all is `SAME`: `in_axes((SAME, 0))`")
         })?;

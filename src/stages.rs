@@ -6,7 +6,6 @@ use std::marker::PhantomData;
 
 use xla::XlaComputation;
 
-use crate::array::Array;
 use crate::aval::Aval;
 use crate::device::{Device, XlaOptions};
 use crate::error::{Error, Location, Result};
@@ -185,9 +184,7 @@ impl<A: Tree, R: Tree> Lowered<A, R> {
         location: Location,
     ) -> Result<Compiled<A, R>> {
         let none = XlaOptions::new();
-        let arguments = self.traced.captures.iter().chain(leaves);
-        let arguments: Result<Vec<&Array>> =
-            arguments.map(|tensor| Ok(&**trace::concrete(tensor)?)).collect();
+        let arguments = trace::arrays(self.traced.captures.iter().chain(leaves));
         let arguments = arguments.map_err(|error| error.at(location))?;
         let search = Search {
             simplified: &self.simplified,
@@ -365,8 +362,7 @@ impl<A: Tree, R: Tree> Compiled<A, R> {
     /// Runs the program on arguments of the types it was compiled for. Results are tied to its device
     /// if the arguments are.
     pub(crate) fn run(&self, leaves: &[Tensor], is_tied: bool, location: Location) -> Result<R> {
-        let arrays: Result<Vec<&Array>> =
-            self.captures.iter().chain(leaves).map(|t| Ok(&**trace::concrete(t)?)).collect();
+        let arrays = trace::arrays(self.captures.iter().chain(leaves));
         let results = arrays.and_then(|arrays| self.executable.run(&arrays, is_tied, location));
         tree::unflatten(&self.output, results.map_err(|error| error.at(location))?)
     }

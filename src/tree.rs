@@ -11,6 +11,7 @@ use std::fmt;
 use crate::Tensor;
 use crate::error::{Error, ErrorKind, Result};
 use crate::nn::Mode;
+use crate::tuples::each_tuple;
 
 /// One step from a tree to a part of it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -258,17 +259,8 @@ macro_rules! tuple_trees {
     )*};
 }
 
-tuple_trees! {
-    ()
-    (A 0)
-    (A 0, B 1)
-    (A 0, B 1, C 2)
-    (A 0, B 1, C 2, D 3)
-    (A 0, B 1, C 2, D 3, E 4)
-    (A 0, B 1, C 2, D 3, E 4, F 5)
-    (A 0, B 1, C 2, D 3, E 4, F 5, G 6)
-    (A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7)
-}
+tuple_trees! { () }
+each_tuple!(tuple_trees);
 
 /// The leaves of a tree, in order.
 pub fn leaves<T: Tree>(tree: &T) -> Vec<Tensor> {

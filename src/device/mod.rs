@@ -211,7 +211,8 @@ pub(crate) fn compile(
         return Err(Error::new(
             ErrorKind::Device,
             format!(
-                "debug_print and progress work on CPUs, and the program is compiled for {}: return                  what is to be printed, and call debug_print on it outside of the program",
+                "debug_print and progress work on CPUs, and the program is compiled for {}: \
+                 return what is to be printed, and call debug_print on it outside of the program",
                 devices[0],
             ),
         ));

@@ -199,7 +199,12 @@ impl Func {
 
     /// The types of the results.
     pub fn result_avals(&self) -> Vec<Aval> {
-        self.results.iter().map(|&v| self.aval(v).clone()).collect()
+        self.avals(&self.results)
+    }
+
+    /// The types of these values.
+    pub(crate) fn avals(&self, values: &[Value]) -> Vec<Aval> {
+        values.iter().map(|&value| self.aval(value).clone()).collect()
     }
 
     /// Whether it does something on the host while it runs, such as to print.
@@ -257,6 +262,11 @@ impl FuncBuilder {
     pub fn param(&mut self, aval: Aval) -> Value {
         self.values.push(aval);
         Value::from_index(self.values.len() - 1)
+    }
+
+    /// As [`param`](FuncBuilder::param), with a name.
+    pub fn named_param(&mut self, aval: &Aval, name: &str) -> Param {
+        Param { value: self.param(aval.clone()), name: name.to_owned() }
     }
 
     /// Records an equation whose outputs have the types `outputs`, as inferred by the operation.

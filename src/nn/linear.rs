@@ -131,7 +131,7 @@ impl LinearConfig {
     /// Refuses a kernel that the memory of the machine does not hold while it is drawn.
     fn check_memory(&self) -> Result<()> {
         let aval = Aval::new(self.param_dtype, [self.in_features, self.out_features]);
-        let size = aval.byte_size().unwrap_or(usize::MAX);
+        let size = aval.saturating_bytes();
         let (needed, memory) = (size.saturating_mul(self.kernel_init.memory()), host_memory());
         if needed <= memory {
             return Ok(());

@@ -6,6 +6,7 @@ use super::{BatchNorm, Dropout, Embed, LayerNorm, Linear, RmsNorm};
 use crate::tensor::Tensor;
 use crate::trace::scope;
 use crate::tree::{Node, Path, Tree};
+use crate::tuples::each_tuple;
 
 /// What maps a tensor to a tensor, and may change its own state on the way.
 ///
@@ -103,28 +104,19 @@ impl<L: Layer> Layer for Vec<L> {
 }
 
 macro_rules! tuples_of_layers {
-    ($(($($L:ident $i:tt),*))*) => {$(
-        impl<$($L: Layer),*> Layer for ($($L,)*) {
+    ($(($($L:ident $i:tt),+))*) => {$(
+        impl<$($L: Layer),+> Layer for ($($L,)+) {
             #[track_caller]
             fn forward(&mut self, x: &Tensor) -> Tensor {
                 let x = x.clone();
-                $(let x = self.$i.forward(&x);)*
+                $(let x = self.$i.forward(&x);)+
                 x
             }
         }
     )*};
 }
 
-tuples_of_layers! {
-    (A 0)
-    (A 0, B 1)
-    (A 0, B 1, C 2)
-    (A 0, B 1, C 2, D 3)
-    (A 0, B 1, C 2, D 3, E 4)
-    (A 0, B 1, C 2, D 3, E 4, F 5)
-    (A 0, B 1, C 2, D 3, E 4, F 5, G 6)
-    (A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7)
-}
+each_tuple!(tuples_of_layers);
 
 /// A function of each element, as a layer without parameters. Each is the method of [`Tensor`] of
 /// that name.

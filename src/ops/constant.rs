@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use xla::XlaOp;
 
-use super::{Operation, inputs, rules};
+use super::{Op, Operation, inputs, rules};
 use crate::Tensor;
 use crate::aval::Aval;
 use crate::error::Result;
 use crate::host::HostArray;
 use crate::ir::parse::Parser;
 use crate::ir::print::{Attribute, LARGE_CONSTANT, Printer};
+use crate::ir::{Equation, Value};
 use crate::lower::{Lowering, element_type};
 use crate::transform::batch::Batched;
 use crate::transform::jvp::Dual;
@@ -55,6 +56,19 @@ impl Operation for Constant {
 
     fn only_moves(&self) -> bool {
         true
+    }
+}
+
+/// Whether a value is a constant of zeros, or such a one repeated. `definition` gives the equation
+/// that defines a value.
+pub(super) fn is_zero<'a>(
+    value: Value,
+    definition: &impl Fn(Value) -> Option<&'a Equation>,
+) -> bool {
+    match definition(value).map(|equation| (&equation.op, equation.inputs())) {
+        Some((Op::Constant(constant), _)) => constant.value.bytes.iter().all(|&byte| byte == 0),
+        Some((Op::Broadcast(_), &[inner])) => is_zero(inner, definition),
+        _ => false,
     }
 }
 

@@ -5,6 +5,7 @@ use xla::XlaOp;
 use super::binary::Operand;
 use super::broadcast::Broadcast;
 use super::concatenate::Concatenate;
+use super::constant::is_zero;
 use super::select::select;
 use super::{Op, Operation, inputs, rules};
 use crate::Tensor;
@@ -192,7 +193,7 @@ impl Band {
         let mut padded = pad.config.iter().enumerate().filter(|(_, sizes)| **sizes != (0, 0, 0));
         let (axis, &(low, high, interior)) = padded.next()?;
         let is_one_axis = padded.next().is_none() && low >= 0 && high >= 0 && interior == 0;
-        if !is_one_axis || !at.is_zero(zero) {
+        if !is_one_axis || !is_zero(zero, &|value| at.definition(value)) {
             return None;
         }
         let size = i64::try_from(at.aval(value).shape[axis]).ok()?;

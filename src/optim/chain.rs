@@ -3,6 +3,7 @@
 use super::GradientTransformation;
 use crate::error::Result;
 use crate::tree::Tree;
+use crate::tuples::each_tuple;
 
 /// Applies transformations one after the other: each makes updates of those of the one before;
 /// `optax.chain`. Takes a tuple of up to eight, whose states are a tuple too.
@@ -82,13 +83,4 @@ macro_rules! tuples {
     )*};
 }
 
-tuples! {
-    (A 0)
-    (A 0, B 1)
-    (A 0, B 1, C 2)
-    (A 0, B 1, C 2, D 3)
-    (A 0, B 1, C 2, D 3, E 4)
-    (A 0, B 1, C 2, D 3, E 4, F 5)
-    (A 0, B 1, C 2, D 3, E 4, F 5, G 6)
-    (A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7)
-}
+each_tuple!(tuples);

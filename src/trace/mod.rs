@@ -297,6 +297,11 @@ pub(crate) fn concrete(tensor: &Tensor) -> Result<&Arc<Array>> {
     }
 }
 
+/// As [`concrete`], of several tensors.
+pub(crate) fn arrays<'a>(tensors: impl IntoIterator<Item = &'a Tensor>) -> Result<Vec<&'a Array>> {
+    tensors.into_iter().map(|tensor| Ok(&**concrete(tensor)?)).collect()
+}
+
 fn traced_tensor(trace: TraceId, value: Value, aval: Aval, made_at: Location) -> Tensor {
     Tensor(Repr::Traced(TracedValue { trace, value, aval: Arc::new(aval), made_at }))
 }

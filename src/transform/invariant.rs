@@ -9,7 +9,6 @@ use std::collections::HashMap;
 
 use super::simplify::Simplifier;
 use super::{Env, flagged};
-use crate::aval::Aval;
 use crate::ir::{Equation, Func, FuncBuilder, Param, Value};
 
 /// What a parameter of the body of a loop stands for. The parameters come in this order.
@@ -42,7 +41,7 @@ pub(crate) struct Body {
 
 impl Body {
     /// Which of the carried parameters are carried on as they are.
-    pub fn passed(&self) -> Vec<bool> {
+    fn passed(&self) -> Vec<bool> {
         let params = self.func.params().zip(&self.roles);
         let carried = params.filter(|(_, role)| **role == Role::Carried);
         carried.zip(self.func.results()).map(|(((param, _), _), result)| param == *result).collect()
@@ -99,13 +98,23 @@ impl Body {
         Body { func: at.finish(self.func.name(), params, results), roles }
     }
 
-    /// As [`merged`](Body::merged), for the function whose results are carried: what stands for a
-    /// value is not.
-    pub fn merged_body(&self, passed: &[Option<Value>]) -> Body {
-        let Body { func, roles } = self.merged(passed);
-        let is_passed = |i: &usize| passed.get(*i).is_some_and(Option::is_some);
-        let results: Vec<usize> = (0..func.results().len()).filter(|i| !is_passed(i)).collect();
-        Body { func: func.with_results(&results), roles }
+    /// The body of a loop that begins with `init`, merged: a carry that every step passes on is a
+    /// constant and is not carried any more. Gives the value of each carry that is one, too.
+    pub fn with_carry_settled(mut self, init: &[Value]) -> (Body, Vec<Option<Value>>) {
+        let mut settled = vec![None; init.len()];
+        loop {
+            let carry: Vec<usize> = (0..init.len()).filter(|&i| settled[i].is_none()).collect();
+            let passed: Vec<Option<Value>> =
+                carry.iter().zip(self.passed()).map(|(&i, is)| is.then_some(init[i])).collect();
+            let Body { func, roles } = self.merged(&passed);
+            let is_passed = |i: &usize| passed.get(*i).is_some_and(Option::is_some);
+            let results: Vec<usize> = (0..func.results().len()).filter(|i| !is_passed(i)).collect();
+            self = Body { func: func.with_results(&results), roles };
+            carry.into_iter().zip(passed).for_each(|(i, value)| settled[i] = value);
+            if !self.passed().contains(&true) {
+                return (self, settled);
+            }
+        }
     }
 
     /// The function without what is invariant and worth moving, which is recorded in `at`. Gives
@@ -158,28 +167,21 @@ impl Body {
         let mut env = Env::new(func);
         let mut params: Vec<(Role, Param)> = Vec::new();
         for ((value, name), &role) in func.params().zip(&self.roles) {
-            let param = builder.param(func.aval(value).clone());
-            env.set(value, param);
-            params.push((role, Param { value: param, name: name.to_owned() }));
+            let param = builder.named_param(func.aval(value), name);
+            env.set(value, param.value);
+            params.push((role, param));
         }
         let results = flagged(func.results(), stay);
         let is_moved = |equation: &&Equation| equation.outputs().iter().any(|o| moved[o.index()]);
         let staying: Vec<&Equation> = func.equations().iter().filter(|e| !is_moved(e)).collect();
         for &value in staying.iter().flat_map(|e| e.inputs()).chain(&results) {
             if moved[value.index()] && env.find(value).is_none() {
-                let param = builder.param(func.aval(value).clone());
-                env.set(value, param);
-                let param = Param { value: param, name: String::new() };
+                let param = builder.named_param(func.aval(value), "");
+                env.set(value, param.value);
                 params.push((Role::Constant(*outside.get(value)), param));
             }
         }
-        for equation in staying {
-            let inputs = env.get_all(equation.inputs());
-            let avals = equation.outputs().iter().map(|&value| func.aval(value).clone()).collect();
-            let source = equation.source().clone();
-            let outputs = builder.equation(equation.op.clone(), inputs, avals, source);
-            env.set_all(equation.outputs(), outputs);
-        }
+        staying.into_iter().for_each(|equation| env.copy(func, equation, &mut builder));
         params.sort_by_key(|(role, _)| role.order());
         let (roles, params) = params.into_iter().unzip();
         Body { func: builder.finish(func.name(), params, env.get_all(&results)), roles }
@@ -192,8 +194,8 @@ impl Body {
 /// costs nothing where it is used, and memory where it is kept).
 fn is_worth_moving(func: &Func, equation: &Equation, inputs_are_known: bool) -> bool {
     let bytes = |values: &[Value]| -> usize {
-        let bytes = |aval: &Aval| aval.byte_size().unwrap_or(usize::MAX);
-        values.iter().fold(0, |sum, &value| sum.saturating_add(bytes(func.aval(value))))
+        let bytes = values.iter().map(|&value| func.aval(value).saturating_bytes());
+        bytes.fold(0, usize::saturating_add)
     };
     !equation.op.rules().only_moves()
         || !(inputs_are_known || bytes(equation.outputs()) > bytes(equation.inputs()))

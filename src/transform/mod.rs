@@ -8,6 +8,7 @@
 //! | [`mod@batch`] | one value becomes many, along a new axis |
 //! | [`mod@prune`] | what nobody uses goes |
 //! | [`mod@simplify`], [`mod@invariant`] | the same with less to do, before it is lowered |
+//! | [`mod@cut`] | what to keep so that the rest can be computed again |
 //! | [`mod@varying`] | what differs between devices that run a function together |
 //!
 //! Reverse mode is jvp, then split by "depends on a tangent", then transpose of the second part.
@@ -27,7 +28,7 @@ pub(crate) mod varying;
 
 use crate::aval::Aval;
 use crate::error::{Error, Result};
-use crate::ir::{Equation, Func, Value};
+use crate::ir::{Equation, Func, FuncBuilder, Value};
 use crate::tensor::Tensor;
 use crate::trace::{self, Captures, Kind, scope};
 
@@ -72,6 +73,17 @@ impl<T: Clone> Env<T> {
 
     pub fn get_all(&self, values: &[Value]) -> Vec<T> {
         values.iter().map(|&value| self.get(value).clone()).collect()
+    }
+}
+
+impl Env<Value> {
+    /// Copies an equation, whose outputs have the types that they have in `func`, to what is built.
+    pub fn copy(&mut self, func: &Func, equation: &Equation, builder: &mut FuncBuilder) {
+        let inputs = self.get_all(equation.inputs());
+        let avals = func.avals(equation.outputs());
+        let source = equation.source().clone();
+        let outputs = builder.equation(equation.op.clone(), inputs, avals, source);
+        self.set_all(equation.outputs(), outputs);
     }
 }
 

@@ -1,7 +1,7 @@
 //! Dead code: equations and parameters that no result needs go.
 
-use super::flagged;
-use crate::ir::{Equation, Func, FuncBuilder, Param, Value};
+use super::{Env, flagged};
+use crate::ir::{Equation, Func, FuncBuilder, Value};
 use crate::ops::Op;
 
 /// A function without what nobody uses.
@@ -62,28 +62,15 @@ pub(crate) fn prune(func: &Func, used: &[bool], keep: &[bool], effects: Effects)
 
     let params: Vec<bool> = func.params().map(|(value, _)| live[value.index()]).collect();
     let mut builder = FuncBuilder::new();
-    let mut map = vec![None; func.value_count()];
+    let mut env = Env::new(func);
     let mut new_params = Vec::new();
-    for (value, name) in func.params() {
-        if live[value.index()] {
-            let new = builder.param(func.aval(value).clone());
-            map[value.index()] = Some(new);
-            new_params.push(Param { value: new, name: name.to_owned() });
-        }
+    for (value, name) in func.params().filter(|(value, _)| live[value.index()]) {
+        let param = builder.named_param(func.aval(value), name);
+        env.set(value, param.value);
+        new_params.push(param);
     }
-    let get = |map: &[Option<Value>], value: &Value| {
-        map[value.index()].expect("what a kept equation takes is kept")
-    };
-    for equation in kept {
-        let inputs = equation.inputs.iter().map(|value| get(&map, value)).collect();
-        let avals = equation.outputs.iter().map(|&value| func.aval(value).clone()).collect();
-        let outputs = builder.equation(equation.op, inputs, avals, equation.source);
-        for (old, new) in equation.outputs.iter().zip(outputs) {
-            map[old.index()] = Some(new);
-        }
-    }
-    let results = results.iter().map(|value| get(&map, value)).collect();
-    Pruned { func: builder.finish(func.name(), new_params, results), params }
+    kept.iter().for_each(|equation| env.copy(func, equation, &mut builder));
+    Pruned { func: builder.finish(func.name(), new_params, env.get_all(&results)), params }
 }
 
 impl Op {

@@ -109,7 +109,7 @@ impl Simplifier {
 
     /// A new parameter.
     pub fn param(&mut self, aval: &Aval, name: &str) -> Param {
-        Param { value: self.builder.param(aval.clone()), name: name.to_owned() }
+        self.builder.named_param(aval, name)
     }
 
     /// A function that an operation owns, rewritten as the one around it is.
@@ -136,11 +136,6 @@ impl Simplifier {
     /// The equation that defines a value; none if it is a parameter.
     pub fn definition(&self, value: Value) -> Option<&Equation> {
         self.defined.get(&value).map(|&i| &self.builder.equations()[i])
-    }
-
-    /// Whether all elements of a value are known to be zero.
-    pub fn is_zero(&self, value: Value) -> bool {
-        is_zero(value, &|value| self.definition(value))
     }
 
     /// The function that was made.
@@ -187,7 +182,7 @@ impl Simplifier {
 
     /// The outputs of an equation of `func` for these inputs.
     pub fn again(&mut self, func: &Func, equation: &Equation, inputs: Vec<Value>) -> Vec<Value> {
-        let avals = equation.outputs().iter().map(|&value| func.aval(value).clone()).collect();
+        let avals = func.avals(equation.outputs());
         self.merge(equation.op.clone(), inputs, avals, equation.source().clone())
     }
 
@@ -234,18 +229,5 @@ impl Simplifier {
         }
         self.defined.extend(made.iter().map(|&output| (output, place)));
         made
-    }
-}
-
-/// Whether a value is a constant of zeros, or such a one repeated. `definition` gives the equation
-/// that defines a value.
-pub(crate) fn is_zero<'a>(
-    value: Value,
-    definition: &impl Fn(Value) -> Option<&'a Equation>,
-) -> bool {
-    match definition(value).map(|equation| (&equation.op, equation.inputs())) {
-        Some((Op::Constant(constant), _)) => constant.value.bytes.iter().all(|&byte| byte == 0),
-        Some((Op::Broadcast(_), &[inner])) => is_zero(inner, definition),
-        _ => false,
     }
 }

@@ -169,17 +169,13 @@ fn split_with(
     let params = func.params().zip(invariant);
     params.for_each(|((value, _), &same)| splitter.invariant[value.index()] = same);
     for ((value, name), &is_unknown) in func.params().zip(unknown) {
-        let aval = func.aval(value).clone();
-        let name = name.to_owned();
-        if is_unknown {
-            let param = splitter.unknown.param(aval);
-            splitter.in_unknown.set(value, param);
-            unknown_params.push(Param { value: param, name });
-        } else {
-            let param = splitter.known.param(aval);
-            splitter.in_known.set(value, param);
-            known_params.push(Param { value: param, name });
-        }
+        let (part, env, params) = match is_unknown {
+            true => (&mut splitter.unknown, &mut splitter.in_unknown, &mut unknown_params),
+            false => (&mut splitter.known, &mut splitter.in_known, &mut known_params),
+        };
+        let param = part.named_param(func.aval(value), name);
+        env.set(value, param.value);
+        params.push(param);
     }
     for (i, equation) in func.equations().iter().enumerate() {
         splitter.equation(i, equation)?;
@@ -234,8 +230,8 @@ impl Splitter<'_> {
         let unknown: Vec<bool> =
             equation.inputs().iter().map(|&v| self.in_known.find(v).is_none()).collect();
         if !unknown.contains(&true) {
-            let op = equation.op.clone();
-            let outputs = self.emit_known(op, equation.inputs(), equation, self.avals(equation));
+            let (op, avals) = (equation.op.clone(), self.func.avals(equation.outputs()));
+            let outputs = self.emit_known(op, equation.inputs(), equation, avals);
             self.in_known.set_all(equation.outputs(), outputs);
             let invariant = equation.inputs().iter().all(|input| self.invariant[input.index()]);
             equation.outputs().iter().for_each(|o| self.invariant[o.index()] = invariant);
@@ -249,10 +245,6 @@ impl Splitter<'_> {
             None => self.emit_unknown(equation),
         }
         Ok(())
-    }
-
-    fn avals(&self, equation: &Equation) -> Vec<Aval> {
-        equation.outputs().iter().map(|&value| self.func.aval(value).clone()).collect()
     }
 
     /// An operation of the known part, on known values, that stands for the equation.
@@ -286,7 +278,7 @@ impl Splitter<'_> {
     /// The whole equation, in the unknown part.
     fn emit_unknown(&mut self, equation: &Equation) {
         let inputs = equation.inputs().iter().map(|&v| self.value_in_unknown(v)).collect();
-        let avals = self.avals(equation);
+        let avals = self.func.avals(equation.outputs());
         let source = equation.source().clone();
         let outputs = self.unknown.equation(equation.op.clone(), inputs, avals, source);
         self.in_unknown.set_all(equation.outputs(), outputs);
@@ -294,8 +286,7 @@ impl Splitter<'_> {
 
     fn emit_split(&mut self, equation: &Equation, split: SplitOp) {
         let known_outputs = flagged(equation.outputs(), &split.known_outputs);
-        let mut avals: Vec<Aval> =
-            known_outputs.iter().map(|&value| self.func.aval(value).clone()).collect();
+        let mut avals = self.func.avals(&known_outputs);
         avals.extend(split.residuals.iter().cloned());
         let inputs = flagged(equation.inputs(), &split.known_inputs);
         let made = self.emit_known(split.known.clone(), &inputs, equation, avals.clone());
@@ -318,7 +309,7 @@ impl Splitter<'_> {
         });
         let inputs = inputs.collect();
         let outputs = flagged(equation.outputs(), &split.unknown_outputs);
-        let avals = outputs.iter().map(|&value| self.func.aval(value).clone()).collect();
+        let avals = self.func.avals(&outputs);
         let source = equation.source().clone();
         let made = self.unknown.equation(split.unknown, inputs, avals, source);
         self.in_unknown.set_all(&outputs, made);
@@ -340,7 +331,7 @@ impl Splitter<'_> {
             // In the order of the function, and without recursion: it may be long.
             for i in self.needed_again(value) {
                 let equation = &self.func.equations()[i];
-                let (op, avals) = (equation.op.clone(), self.avals(equation));
+                let (op, avals) = (equation.op.clone(), self.func.avals(equation.outputs()));
                 let outputs = self.emit_again(op, equation.inputs(), equation, avals);
                 self.in_unknown.set_all(equation.outputs(), outputs);
             }

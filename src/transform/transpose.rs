@@ -68,7 +68,7 @@ pub(crate) fn transpose_values(
                 values.set_all(equation.outputs(), outputs);
             }
             None => {
-                let avals = equation.outputs().iter().map(|&v| func.aval(v).clone());
+                let avals = func.avals(equation.outputs()).into_iter();
                 values.set_all(equation.outputs(), avals.map(Input::Linear));
                 linear.push(equation);
             }

@@ -49,8 +49,7 @@ impl ScanOp {
         inputs: &[Tensor],
         chunk: fn(ScanOp, Vec<Tensor>) -> Result<Vec<Tensor>>,
     ) -> Result<Vec<Tensor>> {
-        let (first, xs) = inputs.split_at(self.constants + self.carry);
-        let (constants, carry) = first.split_at(self.constants);
+        let (constants, carry, xs) = self.split_inputs(inputs);
         let chunks = self.length / steps;
         let whole = chunks * steps;
         let part = |from: usize, to: usize| -> Vec<Tensor> {

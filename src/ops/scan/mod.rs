@@ -48,6 +48,13 @@ operation! {
 }
 
 impl ScanOp {
+    /// Splits what there is for each input: for the constants, the carry and the xs.
+    fn split_inputs<'a, T>(&self, inputs: &'a [T]) -> (&'a [T], &'a [T], &'a [T]) {
+        let (constants, rest) = inputs.split_at(self.constants);
+        let (carry, xs) = rest.split_at(self.carry);
+        (constants, carry, xs)
+    }
+
     /// The types that the inputs must have.
     fn input_avals(&self) -> Vec<Aval> {
         let params = self.body.param_avals().into_iter().enumerate();

@@ -9,15 +9,13 @@ use crate::host::HostArray;
 use crate::ir::Value;
 use crate::ops::broadcast::Broadcast;
 use crate::ops::constant::Constant;
-use crate::transform::flagged;
 use crate::transform::invariant::{Body, Role};
 use crate::transform::simplify::Simplifier;
 
 impl ScanOp {
     /// What stands for the outputs, recorded in `at`.
     pub fn simplified(&self, inputs: &[Value], at: &mut Simplifier) -> Vec<Value> {
-        let (constants, rest) = inputs.split_at(self.constants);
-        let (init, xs) = rest.split_at(self.carry);
+        let (constants, init, xs) = self.split_inputs(inputs);
         if self.length == 0 {
             let ys = self.body.result_avals().split_off(self.carry);
             let ys = ys.iter().map(|y| nothing(stacked(y, 0), at));
@@ -26,22 +24,10 @@ impl ScanOp {
         let constants = constants.iter().copied().map(Role::Constant);
         let carried = init.iter().map(|_| Role::Carried);
         let roles = constants.chain(carried).chain(xs.iter().copied().map(Role::Slice)).collect();
-        let mut body = Body { func: self.body.clone(), roles };
-        let mut outputs: Vec<Option<Value>> = vec![None; self.body.results().len()];
-        let mut carry: Vec<usize> = (0..self.carry).collect();
-
-        // A carry that every step passes on is a constant.
-        loop {
-            let passed = body.passed();
-            flagged(&carry, &passed).into_iter().for_each(|i| outputs[i] = Some(init[i]));
-            let constants =
-                carry.iter().zip(&passed).map(|(&i, &passed)| passed.then_some(init[i]));
-            body = body.merged_body(&constants.collect::<Vec<_>>());
-            carry = carry.into_iter().zip(passed).filter(|(_, p)| !p).map(|(i, _)| i).collect();
-            if !body.passed().contains(&true) {
-                break;
-            }
-        }
+        let body = Body { func: self.body.clone(), roles };
+        let (mut body, mut outputs) = body.with_carry_settled(init);
+        let carry: Vec<usize> = (0..self.carry).filter(|&i| outputs[i].is_none()).collect();
+        outputs.resize(self.body.results().len(), None);
 
         // A y that is one of the xs is not stacked again, and none is stacked twice. `results` are
         // those of the body that the loop is to give, and each y is one of them.

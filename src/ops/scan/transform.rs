@@ -39,8 +39,7 @@ impl<T> Parts<T> {
 impl ScanOp {
     /// Splits what there is for each input.
     fn of_inputs<T: Clone>(&self, inputs: &[T]) -> Parts<T> {
-        let (constants, rest) = inputs.split_at(self.constants);
-        let (carry, xs) = rest.split_at(self.carry);
+        let (constants, carry, xs) = self.split_inputs(inputs);
         Parts { constants: constants.to_vec(), carry: carry.to_vec(), rest: xs.to_vec() }
     }
 

@@ -2,7 +2,6 @@
 
 use super::WhileOp;
 use crate::ir::Value;
-use crate::transform::flagged;
 use crate::transform::invariant::{Body, Role};
 use crate::transform::simplify::Simplifier;
 
@@ -14,26 +13,11 @@ impl WhileOp {
             let constants = captures.iter().copied().map(Role::Constant);
             constants.chain(init.iter().map(|_| Role::Carried)).collect()
         };
-        let func = self.condition.clone();
-        let mut condition = Body { func, roles: roles(condition_captures) };
-        let mut body = Body { func: self.body.clone(), roles: roles(captures) };
-        let mut outputs = init.to_vec();
-        let mut carry: Vec<usize> = (0..init.len()).collect();
-
-        // A carry that every step passes on is a constant.
-        loop {
-            let passed = body.passed();
-            let constants =
-                carry.iter().zip(&passed).map(|(&i, &passed)| passed.then_some(init[i]));
-            let constants: Vec<Option<Value>> = constants.collect();
-            condition = condition.merged(&constants);
-            body = body.merged_body(&constants);
-            let stay: Vec<bool> = passed.into_iter().map(|passed| !passed).collect();
-            carry = flagged(&carry, &stay);
-            if !body.passed().contains(&true) {
-                break;
-            }
-        }
+        let body = Body { func: self.body.clone(), roles: roles(captures) };
+        let (body, settled) = body.with_carry_settled(init);
+        let condition = Body { func: self.condition.clone(), roles: roles(condition_captures) };
+        let condition = condition.merged(&settled);
+        let carry: Vec<usize> = (0..init.len()).filter(|&i| settled[i].is_none()).collect();
 
         let (condition, _) = condition.hoisted(true, &[false], at);
         let (body, _) = body.hoisted(true, &vec![false; carry.len()], at);
@@ -46,8 +30,8 @@ impl WhileOp {
             condition: condition.func,
             body: body.func,
         };
-        let made = at.record(op, [condition_captures, captures, init].concat());
-        carry.into_iter().zip(made).for_each(|(i, value)| outputs[i] = value);
-        outputs
+        let mut made = at.record(op, [condition_captures, captures, init].concat()).into_iter();
+        let outputs = settled.into_iter().map(|value| value.or_else(|| made.next()));
+        outputs.map(|output| output.expect("one output for each carry")).collect()
     }
 }

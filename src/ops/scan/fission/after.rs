@@ -3,16 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::{Depends, Part, bytes, bytes_of_matrix, definitions, params};
+use super::{Depends, Part, bytes_of_matrix, params};
 use crate::host::{HostArray, Scalar};
-use crate::ir::{Equation, Value};
+use crate::ir::{Equation, Func, Value};
 use crate::ops::Op;
 use crate::ops::broadcast::{Broadcast, Reshape};
-use crate::ops::constant::Constant;
+use crate::ops::constant::{Constant, is_zero};
 use crate::ops::dot::Dot;
 use crate::ops::scan::ScanOp;
 use crate::transform::cut::{Node, cheapest};
-use crate::transform::simplify::{Simplifier, is_zero};
+use crate::transform::simplify::Simplifier;
 
 /// What it costs to stack a value beside its bytes, in bytes: it is one operation more in the loop.
 const STACKING: usize = 128;
@@ -99,7 +99,7 @@ impl<'a> After<'a> {
         let mut sums: BTreeSet<usize> =
             found.iter().filter(|(_, (_, needs))| needs.is_product).map(|(&i, _)| i).collect();
         let with_sums = stacked_for(&sums);
-        let saved = sums.iter().map(|i| bytes(self.op.body.aval(found[i].0)));
+        let saved = sums.iter().map(|i| self.op.body.aval(found[i].0).saturating_bytes());
         let saved: usize = saved.fold(0, usize::saturating_add);
         if self.cost(&with_sums) <= self.cost(&stacked).saturating_add(saved) {
             stacked = with_sums;
@@ -135,7 +135,7 @@ impl<'a> After<'a> {
             self.depends[index] == Depends::Step && self.made_by[index].is_none()
         };
         let further = stored.into_iter().filter(|&&value| !ys.contains(&value) && !is_x(value));
-        let further = further.map(|&value| bytes(self.op.body.aval(value)));
+        let further = further.map(|&value| self.op.body.aval(value).saturating_bytes());
         let bytes = further.fold(0, usize::saturating_add);
         let sums = sums.into_iter().map(|i| (i, found[&i].0)).collect();
         Some(Plan { sums, needed, stacked, bytes })
@@ -157,8 +157,7 @@ impl<'a> After<'a> {
         body.copy_for(&results, effects);
         let body = body.finish(&results);
         let new_op = ScanOp { carry: stays.len(), body, ..*op };
-        let (of_constants, rest) = inputs.split_at(op.constants);
-        let (init, of_xs) = rest.split_at(op.carry);
+        let (of_constants, init, of_xs) = op.split_inputs(inputs);
         let made = at.record(new_op, [of_constants, &kept(init), of_xs].concat());
         let (last, all_stacked) = made.split_at(stays.len());
 
@@ -259,7 +258,7 @@ impl<'a> After<'a> {
     }
 
     fn cost_of(&self, value: Value) -> usize {
-        bytes(self.op.body.aval(value)).saturating_add(STACKING)
+        self.op.body.aval(value).saturating_bytes().saturating_add(STACKING)
     }
 
     fn cost(&self, values: &BTreeSet<Value>) -> usize {
@@ -374,6 +373,15 @@ impl<'a> After<'a> {
     fn is_zero(&self, value: Value) -> bool {
         is_zero(value, &|value| self.made_by[value.index()])
     }
+}
+
+/// The equation that defines each value, by the index of the value.
+fn definitions(func: &Func) -> Vec<Option<&Equation>> {
+    let mut definitions = vec![None; func.value_count()];
+    for equation in func.equations() {
+        equation.outputs().iter().for_each(|output| definitions[output.index()] = Some(equation));
+    }
+    definitions
 }
 
 /// The sum over all steps: a product with ones, which XLA:CPU computes at the speed of memory, where

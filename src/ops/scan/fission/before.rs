@@ -2,11 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use super::{Depends, FEW_ROWS, Part, bytes, bytes_of_matrix, params};
+use super::{Depends, Part, bytes_of_matrix, params};
 use crate::ir::{Equation, Func, Value};
 use crate::ops::Op;
 use crate::ops::scan::ScanOp;
 use crate::transform::simplify::Simplifier;
+
+/// Operands of a product with at most so many rows at each step are thin: the product is bound by
+/// reading the other operand.
+const FEW_ROWS: usize = 8;
 
 /// A matrix of so many bytes is worth being read once and not at each step; a smaller one is in the
 /// nearest cache, and the product is as fast as reading its result would be.
@@ -42,7 +46,7 @@ impl ScanOp {
         // What these need is computed before as well, and if it is not cheap then only there.
         let mut needed = moved.clone();
         for equation in func.equations().iter().rev() {
-            if equation.outputs().iter().any(|output| needed[output.index()]) {
+            if gives_any(equation, &needed) {
                 equation.inputs().iter().for_each(|input| needed[input.index()] = true);
                 let is_cheap = equation.op.rules().is_cheap();
                 if level(equation) == Some(Depends::Step) && !is_cheap {
@@ -50,10 +54,10 @@ impl ScanOp {
                 }
             }
         }
-        let is_moved = |equation: &&Equation| equation.outputs().iter().any(|o| moved[o.index()]);
-        let (gone, staying): (Vec<_>, Vec<_>) = func.equations().iter().partition(is_moved);
+        let (gone, staying): (Vec<_>, Vec<_>) =
+            func.equations().iter().partition(|equation| gives_any(equation, &moved));
         let made = gone.iter().flat_map(|equation| equation.outputs());
-        let made = made.map(|&value| bytes(func.aval(value)));
+        let made = made.map(|&value| func.aval(value).saturating_bytes());
         let bytes = made.fold(0, usize::saturating_add);
         let used = staying.iter().flat_map(|equation| equation.inputs()).chain(func.results());
         let handed: BTreeSet<Value> = used.copied().filter(|v| moved[v.index()]).collect();
@@ -81,12 +85,16 @@ impl ScanOp {
 
         let mut body = Part::of(func);
         body.take([constants, carry, xs, handed].concat());
-        let is_moved = |equation: &&Equation| equation.outputs().iter().any(|o| moved[o.index()]);
-        let staying = func.equations().iter().filter(|equation| !is_moved(equation));
+        let staying = func.equations().iter().filter(|equation| !gives_any(equation, &moved));
         staying.for_each(|equation| body.copy(equation));
         let body = body.finish(func.results());
         (ScanOp { body, ..self }, [inputs, &made].concat())
     }
+}
+
+/// Whether an output of the equation is flagged.
+fn gives_any(equation: &Equation, flags: &[bool]) -> bool {
+    equation.outputs().iter().any(|output| flags[output.index()])
 }
 
 /// Whether the equation is a product of something with a few rows and something large that is the

@@ -51,11 +51,12 @@ fn taken_apart(
     let Op::Dot(dot) = &equation.op else { return None };
     let varies = |&value: &Value| depends[value.index()] != Depends::Invariant;
     let varies: Vec<bool> = equation.inputs().iter().map(varies).collect();
-    if let Some(side) = (0..2).find(|&side| varies[side] && joined(inputs[side], at).is_some()) {
-        let (axis, parts) = joined(inputs[side], at)?;
+    let parts = |side: usize| joined(inputs[side], at).map(|(axis, parts)| (side, axis, parts));
+    if let Some((side, axis, parts)) = (0..2).filter(|&side| varies[side]).find_map(parts) {
+        let product = OfParts { dot, inputs, side, axis, parts };
         return match varies[1 - side] {
-            false => sum_of_products(dot, side, axis, parts, inputs, at),
-            true => joined_products(dot, side, axis, parts, inputs, at),
+            false => product.summed(at),
+            true => product.joined(at),
         };
     }
     (varies == [true, false]).then(|| product(dot, inputs, at))
@@ -79,59 +80,60 @@ fn joined(value: Value, at: &Simplifier) -> Option<(usize, Vec<Value>)> {
     }
 }
 
-/// The products of the parts that operand `side` is joined of with the other, joined.
-fn joined_products(
-    dot: &Dot,
+/// A product of which operand `side` is joined of parts along `axis`.
+struct OfParts<'a> {
+    dot: &'a Dot,
+    inputs: &'a [Value],
     side: usize,
     axis: usize,
     parts: Vec<Value>,
-    inputs: &[Value],
-    at: &mut Simplifier,
-) -> Option<Value> {
-    if parts.iter().any(|&part| at.aval(part).shape[axis] < WIDE) {
-        return None;
-    }
-    let axis = dot.axis_of_result(side, axis, [0, 1].map(|i| at.aval(inputs[i]).rank()))?;
-    let products = parts.into_iter().map(|part| {
-        let mut operands = inputs.to_vec();
-        operands[side] = part;
-        at.record(dot.clone(), operands)[0]
-    });
-    let products = products.collect();
-    Some(at.record(Concatenate { axis }, products)[0])
 }
 
-/// The sum of the products of the parts that operand `side` is joined of with parts of the other.
-fn sum_of_products(
-    dot: &Dot,
-    side: usize,
-    axis: usize,
-    parts: Vec<Value>,
-    inputs: &[Value],
-    at: &mut Simplifier,
-) -> Option<Value> {
-    let contract = [&dot.lhs_contract, &dot.rhs_contract];
-    let place = contract[side].iter().position(|&contracted| contracted == axis)?;
-    let (matrix, other) = (inputs[1 - side], contract[1 - side][place]);
-    let mut start = 0;
-    let mut sum: Option<Value> = None;
-    for part in parts {
-        let size = at.aval(part).shape[axis];
-        let mut limits = at.aval(matrix).shape.to_vec();
-        let (mut starts, strides) = (vec![0; limits.len()], vec![1; limits.len()]);
-        (starts[other], limits[other]) = (start, start + size);
-        let of_matrix = at.record(Slice { starts, limits, strides }, vec![matrix])[0];
-        let mut operands = vec![of_matrix; 2];
-        operands[side] = part;
-        let product = match side {
-            0 => product(dot, &operands, at),
-            _ => at.record(dot.clone(), operands)[0],
-        };
-        sum = Some(match sum {
-            None => product,
-            Some(sum) => at.record(Binary::add(), vec![sum, product])[0],
-        });
-        start += size;
+impl OfParts<'_> {
+    /// A part and another operand, in the order of the product.
+    fn operands(&self, part: Value, other: Value) -> Vec<Value> {
+        let mut operands = vec![other; 2];
+        operands[self.side] = part;
+        operands
     }
-    sum
+
+    /// The products of the parts with the other operand, joined.
+    fn joined(&self, at: &mut Simplifier) -> Option<Value> {
+        if self.parts.iter().any(|&part| at.aval(part).shape[self.axis] < WIDE) {
+            return None;
+        }
+        let ranks = [0, 1].map(|i| at.aval(self.inputs[i]).rank());
+        let axis = self.dot.axis_of_result(self.side, self.axis, ranks)?;
+        let other = self.inputs[1 - self.side];
+        let product = |&part| at.record(self.dot.clone(), self.operands(part, other))[0];
+        let products = self.parts.iter().map(product).collect();
+        Some(at.record(Concatenate { axis }, products)[0])
+    }
+
+    /// The sum of the products of the parts with parts of the other operand.
+    fn summed(&self, at: &mut Simplifier) -> Option<Value> {
+        let contract = [&self.dot.lhs_contract, &self.dot.rhs_contract];
+        let place = contract[self.side].iter().position(|&contracted| contracted == self.axis)?;
+        let (matrix, along) = (self.inputs[1 - self.side], contract[1 - self.side][place]);
+        let mut start = 0;
+        let mut sum: Option<Value> = None;
+        for &part in &self.parts {
+            let size = at.aval(part).shape[self.axis];
+            let mut limits = at.aval(matrix).shape.to_vec();
+            let (mut starts, strides) = (vec![0; limits.len()], vec![1; limits.len()]);
+            (starts[along], limits[along]) = (start, start + size);
+            let of_matrix = at.record(Slice { starts, limits, strides }, vec![matrix])[0];
+            let operands = self.operands(part, of_matrix);
+            let product = match self.side {
+                0 => product(self.dot, &operands, at),
+                _ => at.record(self.dot.clone(), operands)[0],
+            };
+            sum = Some(match sum {
+                None => product,
+                Some(sum) => at.record(Binary::add(), vec![sum, product])[0],
+            });
+            start += size;
+        }
+        sum
+    }
 }

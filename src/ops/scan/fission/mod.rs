@@ -35,10 +35,6 @@ use crate::transform::batch::batch;
 use crate::transform::simplify::Simplifier;
 use crate::transform::{Env, build};
 
-/// Operands of a product with at most so many rows at each step are thin: the product is bound by
-/// reading the other operand.
-const FEW_ROWS: usize = 8;
-
 /// How much of what a [`Scan`](crate::Scan) does at each step may leave the loop, to be computed for
 /// all steps at once: products of matrices with what comes of the `xs`, and sums of products over the
 /// steps, such as the gradients of weights. Values are the same but for the order of sums.
@@ -207,7 +203,7 @@ impl ScanOp {
 
     /// The bytes of a value of every step.
     fn bytes_of_all(&self, aval: &Aval) -> usize {
-        bytes(aval).saturating_mul(self.length)
+        aval.saturating_bytes().saturating_mul(self.length)
     }
 
     /// What the function `step`, of the constants, the slices of the xs and of further values, gives
@@ -219,8 +215,8 @@ impl ScanOp {
         more: &[Value],
         at: &mut Simplifier,
     ) -> Option<Vec<Value>> {
-        let (constants, rest) = inputs.split_at(self.constants);
-        let inputs = [constants, &rest[self.carry..], more].concat();
+        let (constants, _, xs) = self.split_inputs(inputs);
+        let inputs = [constants, xs, more].concat();
         let mut varies = vec![true; inputs.len()];
         varies[..self.constants].fill(false);
         let all = vec![true; step.results().len()];
@@ -246,11 +242,18 @@ impl<'a> Part<'a> {
     fn take(&mut self, values: impl IntoIterator<Item = Value>) {
         for value in values {
             let name = self.func.params().find(|(param, _)| *param == value);
-            let name = name.map_or(String::new(), |(_, name)| name.to_owned());
-            let param = self.builder.param(self.func.aval(value).clone());
+            let name = name.map_or("", |(_, name)| name);
+            let param = self.param(self.func.aval(value), name);
             self.env.set(value, param);
-            self.params.push(Param { value: param, name });
         }
+    }
+
+    /// A further parameter.
+    fn param(&mut self, aval: &Aval, name: &str) -> Value {
+        let param = self.builder.named_param(aval, name);
+        let value = param.value;
+        self.params.push(param);
+        value
     }
 
     /// Copies an equation, unless its outputs are there.
@@ -258,11 +261,7 @@ impl<'a> Part<'a> {
         if equation.outputs().iter().any(|&output| self.env.find(output).is_none())
             || equation.outputs().is_empty()
         {
-            let inputs = self.env.get_all(equation.inputs());
-            let avals = equation.outputs().iter().map(|&v| self.func.aval(v).clone()).collect();
-            let (op, source) = (equation.op.clone(), equation.source().clone());
-            let made = self.builder.equation(op, inputs, avals, source);
-            self.env.set_all(equation.outputs(), made);
+            self.env.copy(self.func, equation, &mut self.builder);
         }
     }
 
@@ -299,19 +298,9 @@ impl<'a> Part<'a> {
 
 /// The parameters of the body: constants, carry, slices of the xs.
 fn params(op: &ScanOp) -> (Vec<Value>, Vec<Value>, Vec<Value>) {
-    let mut constants: Vec<Value> = op.body.params().map(|(value, _)| value).collect();
-    let mut carry = constants.split_off(op.constants);
-    let xs = carry.split_off(op.carry);
-    (constants, carry, xs)
-}
-
-/// The equation that defines each value, by the index of the value.
-fn definitions(func: &Func) -> Vec<Option<&Equation>> {
-    let mut definitions = vec![None; func.value_count()];
-    for equation in func.equations() {
-        equation.outputs().iter().for_each(|output| definitions[output.index()] = Some(equation));
-    }
-    definitions
+    let all: Vec<Value> = op.body.params().map(|(value, _)| value).collect();
+    let (constants, carry, xs) = op.split_inputs(&all);
+    (constants.to_vec(), carry.to_vec(), xs.to_vec())
 }
 
 /// The bytes of the invariant operand of a product of something that varies with it.
@@ -319,12 +308,8 @@ fn bytes_of_matrix(func: &Func, equation: &Equation, depends: &[Depends]) -> Opt
     let (Op::Dot(_), [x, y]) = (&equation.op, equation.inputs()) else { return None };
     let is_invariant = |value: &Value| depends[value.index()] == Depends::Invariant;
     match [is_invariant(x), is_invariant(y)] {
-        [true, false] => Some(bytes(func.aval(*x))),
-        [false, true] => Some(bytes(func.aval(*y))),
+        [true, false] => Some(func.aval(*x).saturating_bytes()),
+        [false, true] => Some(func.aval(*y).saturating_bytes()),
         _ => None,
     }
-}
-
-fn bytes(aval: &Aval) -> usize {
-    aval.byte_size().unwrap_or(usize::MAX)
 }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::{Part, params};
-use crate::ir::{Equation, Param, Value};
+use crate::ir::{Equation, Value};
 use crate::ops::Op;
 use crate::ops::broadcast::Broadcast;
 use crate::ops::scan::ScanOp;
@@ -18,9 +18,9 @@ impl ScanOp {
         inputs: &[Value],
         at: &Simplifier,
     ) -> (ScanOp, Vec<Value>) {
-        let (rest, of_xs) = inputs.split_at(self.constants + self.carry);
+        let (of_constants, init, of_xs) = self.split_inputs(inputs);
         let sliced = cheapest(of_xs, |value| {
-            let cost = at.aval(value).byte_size().unwrap_or(usize::MAX) / self.length;
+            let cost = at.aval(value).saturating_bytes() / self.length;
             match at.definition(value) {
                 Some(equation) if repeated(equation).is_some() => Node::Free,
                 Some(equation) if is_elementwise(equation, at) => {
@@ -44,7 +44,6 @@ impl ScanOp {
                 to_see.extend(equation.inputs());
             }
         }
-        let (of_constants, init) = rest.split_at(self.constants);
         let (constants, carry, xs) = params(self);
         let mut body = Part::of(&self.body);
         body.take(constants);
@@ -62,19 +61,15 @@ impl ScanOp {
                     body.builder.equation(e.op.clone(), vec![], vec![aval], e.source().clone())[0]
                 }
                 None => {
-                    let value = body.builder.param(aval);
-                    body.params.push(Param { value, name: String::new() });
                     new_constants.push(operand);
-                    value
+                    body.param(&aval, "")
                 }
             };
             meaning.insert(operand, value);
         }
         body.take(carry);
         for &value in &sliced {
-            let param = body.builder.param(at.aval(value).without_axis(0));
-            body.params.push(Param { value: param, name: String::new() });
-            meaning.insert(value, param);
+            meaning.insert(value, body.param(&at.aval(value).without_axis(0), ""));
         }
         for (&value, equation) in &inside {
             let (op, inputs) = match repeated(equation) {
