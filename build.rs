@@ -38,14 +38,12 @@ fn compile(xla: &Path) {
         .define("NDEBUG", None)
         .define("LLVM_ON_UNIX", "1")
         .define("LLVM_VERSION_STRING", "")
-        // Thin functions, which take their time in XLA.
-        .opt_level(1)
-        .debug(false)
-        .files(
-            ["memory_pool.cc", "onetrace_callback.cc", "onetrace_ops.cc", "onetrace_runtime.cc"]
-                .map(|file| Path::new(SOURCES).join(file)),
-        )
-        .compile("onetrace_shim");
+        .debug(false);
+    let source = |file| Path::new(SOURCES).join(file);
+    build.clone().opt_level(3).file(source("panel_dot.cc")).compile("onetrace_kernels");
+    // Thin functions, which take their time in XLA.
+    let thin = ["memory_pool.cc", "onetrace_callback.cc", "onetrace_ops.cc", "onetrace_runtime.cc"];
+    build.opt_level(1).files(thin.map(source)).compile("onetrace_shim");
 }
 
 /// A header of the official archives that GCC refuses, mended as xla-rs's own build script does it:

@@ -14,7 +14,7 @@ use crate::lower;
 use crate::ops::Op;
 use crate::pjrt::{self, Buffer};
 use crate::tensor::{Repr, Tensor};
-use crate::tuning::Tuning;
+use crate::tuning::{Kernels, Tuning};
 
 /// A program that XLA compiled for a device. Many threads can run it at the same time.
 pub(crate) struct Executable {
@@ -169,9 +169,10 @@ fn cached(func: Func, device: &Device, goal: CompileFor) -> Result<Arc<Executabl
     }
     // The lock is not held while XLA compiles: other threads go on.
     let fissioned = func.simplified().fissioned();
-    let computation = lower::lower(&fissioned, &[])?;
+    let tuning = Tuning::of_lowered(&fissioned, device, Kernels::All);
+    let computation = lower::lower(&tuning.applied(&fissioned), &[])?;
     let results = func.result_avals();
-    let options = Tuning::of_lowered(&fissioned, device).options().followed_by(&goal.options());
+    let options = tuning.options().followed_by(&goal.options());
     let calls_host = func.has_effect();
     let executable =
         Executable::compile(&computation, results, Vec::new(), device, &options, calls_host)?;

@@ -15,6 +15,7 @@ use crate::stages::{Compiled, Lowered, Traced};
 use crate::tensor::Tensor;
 use crate::trace::{self, Captures, Kind};
 use crate::tree::{self, Key, Structure, Tree};
+use crate::tuning::Kernels;
 
 /// Makes a function of a closure that is traced, compiled and then only run; `jax.jit`.
 ///
@@ -38,6 +39,7 @@ pub fn jit<A: Tree, R: Tree, F: Fn(A) -> R>(f: F) -> Jit<A, R, F> {
         captures: Captures::Constants,
         donated: Vec::new(),
         autotune: false,
+        kernels: Kernels::All,
         compiled: Mutex::new(HashMap::new()),
         arguments: PhantomData,
     }
@@ -50,6 +52,7 @@ pub struct Jit<A, R, F> {
     captures: Captures,
     donated: Vec<usize>,
     autotune: bool,
+    kernels: Kernels,
     compiled: Mutex<HashMap<Signature, Arc<Compiled<A, R>>>>,
     arguments: PhantomData<fn(A) -> R>,
 }
@@ -125,6 +128,27 @@ impl<A: Tree, R: Tree, F: Fn(A) -> R> Jit<A, R, F> {
     #[must_use]
     pub fn autotune(mut self) -> Self {
         self.autotune = true;
+        self.forget()
+    }
+
+    /// Compiles the function for the kernels of XLA alone. Otherwise a loop on a CPU calls a kernel of
+    /// this library where it multiplies with a matrix that is the same at every step, and that kernel
+    /// was measured to be faster; sums are associated in another way then.
+    ///
+    /// # Examples
+    /// ```
+    /// # use onetrace::prelude::*;
+    /// let w = Tensor::ones([64, 64], DType::F32);
+    /// let step = |h: Tensor, x: Tensor| ((h.dot(&w) + x).tanh(), ());
+    /// let last = |xs: Tensor| scan(step, Tensor::zeros([16, 64], DType::F32), xs).0;
+    /// let xs = Tensor::ones([100, 16, 64], DType::F32);
+    /// let program = jit(last).xla_only().lower(&xs)?.compile()?;
+    /// assert!(!program.optimized_hlo()?.contains("custom-call"));
+    /// # Ok::<(), onetrace::Error>(())
+    /// ```
+    #[must_use]
+    pub fn xla_only(mut self) -> Self {
+        self.kernels = Kernels::Xla;
         self.forget()
     }
 
@@ -231,6 +255,7 @@ impl<A: Tree, R: Tree, F: Fn(A) -> R> Jit<A, R, F> {
             captures: traced.captures,
             output: traced.output,
             donated,
+            kernels: self.kernels,
             params,
             structure: tree::structure(arguments),
             arguments: PhantomData,

@@ -21,7 +21,7 @@ use crate::tensor::{Repr, Tensor};
 use crate::trace::{self, Captures, Kind};
 use crate::transform::varying::varying;
 use crate::tree::{self, Structure, Tree};
-use crate::tuning::Tuning;
+use crate::tuning::{Kernels, Tuning};
 
 /// Makes a function that several devices run at the same time, each with its part of the arguments:
 /// data parallelism; `jax.pmap`.
@@ -295,9 +295,10 @@ impl<A: Tree, R: Tree, F: Fn(A) -> R> Pmap<A, R, F> {
 
     fn compile(traced: Traced<R>, call: &Call) -> Result<Program<R>> {
         let fissioned = traced.func.simplified().fissioned();
-        let computation = lower::lower(&fissioned, &[])?;
-        let options = Tuning::of_lowered(&fissioned, &call.devices[0]).options();
+        let tuning = Tuning::of_lowered(&fissioned, &call.devices[0], Kernels::All);
+        let computation = lower::lower(&tuning.applied(&fissioned), &[])?;
         let calls_host = traced.func.has_effect();
+        let options = tuning.options();
         let program = device::compile(&call.devices, &computation, &options, calls_host)?;
         let count = call.devices.len();
         let indices = HostArray::new(&(0..count as i32).collect::<Vec<_>>(), &[count])?;

@@ -19,7 +19,7 @@ use crate::ops::control::prefixed;
 use crate::tensor::Tensor;
 use crate::trace;
 use crate::tree::{self, Structure, Tree};
-use crate::tuning::{Search, Tuning};
+use crate::tuning::{Kernels, Search, Tuning};
 
 /// A function that was traced: the IR, before any HLO.
 pub struct Traced<A, R> {
@@ -31,6 +31,7 @@ pub struct Traced<A, R> {
     /// The types and names of the arguments.
     pub(crate) params: Vec<(Aval, String)>,
     pub(crate) structure: Structure,
+    pub(crate) kernels: Kernels,
     pub(crate) arguments: PhantomData<fn(A) -> R>,
 }
 
@@ -170,7 +171,8 @@ impl<A: Tree, R: Tree> Lowered<A, R> {
     /// whatever else it reports.
     pub fn compile_with(self, device: &Device, options: &XlaOptions) -> Result<Compiled<A, R>> {
         options.check()?;
-        let tuning = Tuning::by_model(&self.simplified, &self.fissioned, device);
+        let kernels = self.traced.kernels;
+        let tuning = Tuning::by_model(&self.simplified, &self.fissioned, device, kernels);
         self.compile_as(device, tuning.beside(options), options)
     }
 
@@ -189,6 +191,7 @@ impl<A: Tree, R: Tree> Lowered<A, R> {
             fissioned: &self.fissioned,
             computation: &self.computation,
             device,
+            kernels: self.traced.kernels,
             arguments: &arguments,
             location,
         };
@@ -220,15 +223,15 @@ impl<A: Tree, R: Tree> Lowered<A, R> {
         options: &XlaOptions,
         aliases: &[(usize, usize)],
     ) -> Result<Executable> {
+        let without_fission = tuning.is_without_fission();
+        let func = if without_fission { &self.simplified } else { &self.fissioned };
+        let func = tuning.applied(func);
         let lowered;
-        let computation = if tuning.is_without_fission() {
-            lowered = lower::lower(&self.simplified, aliases)?;
-            &lowered
-        } else if aliases != self.aliases {
-            lowered = lower::lower(&self.fissioned, aliases)?;
-            &lowered
-        } else {
+        let computation = if *func == self.fissioned && aliases == self.aliases {
             &self.computation
+        } else {
+            lowered = lower::lower(&func, aliases)?;
+            &lowered
         };
         let options = tuning.options().followed_by(options);
         let results = self.traced.func.result_avals();

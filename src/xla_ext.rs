@@ -13,7 +13,7 @@ use xla::{XlaBuilder, XlaComputation, XlaOp};
 use crate::aval::{Aval, DType};
 use crate::error::Result;
 use crate::host::HostArray;
-use crate::lower::element_type;
+use crate::lower::{dims, element_type};
 
 /// A pointer to a C++ `xla::XlaOp`.
 type RawOp = *mut c_void;
@@ -48,12 +48,17 @@ unsafe extern "C" {
         axis: usize,
         reverse: bool,
     ) -> RawOp;
-    fn onetrace_callback(
+    fn onetrace_custom_call(
         operands: *const RawOp,
         count: usize,
         target: *const c_char,
         attributes: *const c_char,
+        primitive_type: c_int,
+        dims: *const i64,
+        rank: usize,
+        has_effect: bool,
     ) -> RawOp;
+    fn onetrace_register_panel_dot(name: *const c_char, name_size: usize) -> bool;
     fn onetrace_register_callback(
         name: *const c_char,
         name_size: usize,
@@ -214,17 +219,44 @@ pub(crate) fn cumulative(
     wrap(x.builder(), op)
 }
 
-/// A call of the handler that is registered as `target`, which XLA keeps although only its being
-/// made comes of it: a `u8[]`. There is at least one operand; `attributes` is a dictionary of MLIR.
-pub(crate) fn callback(operands: &[XlaOp], target: &str, attributes: &str) -> Result<XlaOp> {
+/// A call of a handler of XLA:CPU.
+pub(crate) struct CustomCall<'a> {
+    /// The name under which XLA knows the handler.
+    pub target: &'a str,
+    /// A dictionary of MLIR.
+    pub attributes: &'a str,
+    pub result: &'a Aval,
+    /// Whether XLA keeps the call although nobody uses its result.
+    pub has_effect: bool,
+}
+
+/// The result of a call with these operands, of which there is at least one.
+pub(crate) fn custom_call(operands: &[XlaOp], call: &CustomCall) -> Result<XlaOp> {
     let values: Vec<RawOp> = operands.iter().map(raw).collect();
-    let (target, attributes) = (c_string(target), c_string(attributes));
-    // SAFETY: as in `unary`; the slice has the length passed.
+    let (target, attributes) = (c_string(call.target), c_string(call.attributes));
+    let primitive_type = element_type(call.result.dtype).primitive_type() as c_int;
+    let dims = dims(&call.result.shape);
+    // SAFETY: as in `unary`; the slices have the lengths passed.
     let op = unsafe {
-        let (pointer, count) = (values.as_ptr(), values.len());
-        onetrace_callback(pointer, count, target.as_ptr(), attributes.as_ptr())
+        onetrace_custom_call(
+            values.as_ptr(),
+            values.len(),
+            target.as_ptr(),
+            attributes.as_ptr(),
+            primitive_type,
+            dims.as_ptr(),
+            dims.len(),
+            call.has_effect,
+        )
     };
     wrap(operands[0].builder(), op)
+}
+
+/// Makes XLA:CPU know the kernel for packed matrices as `name`. Returns whether it does: the
+/// processor may lack what the kernel needs.
+pub(crate) fn register_panel_dot(name: &str) -> bool {
+    // SAFETY: XLA copies the name.
+    unsafe { onetrace_register_panel_dot(name.as_ptr().cast(), name.len()) }
 }
 
 /// An operand of a call that a program makes.

@@ -3,14 +3,16 @@
 use xla::XlaOp;
 
 use super::broadcast::Transpose;
-use super::{Operation, Text, inputs, rules};
+use super::{Operation, Text, inputs, panel_dot, rules};
 use crate::Tensor;
 use crate::aval::{Aval, Shape};
 use crate::error::{Error, Result};
+use crate::ir::Value;
 use crate::lower::{Lowering, dims};
 use crate::trace::{poison, record_one};
 use crate::transform::batch::Batched;
 use crate::transform::jvp::{self, Dual};
+use crate::transform::simplify::Simplifier;
 use crate::transform::transpose::{Input, not_linear};
 
 operation! {
@@ -70,6 +72,10 @@ impl Operation for Dot {
 
     fn is_plain(&self) -> bool {
         true
+    }
+
+    fn pack(&self, inputs: &[Value], at: &mut Simplifier) -> Option<Vec<Value>> {
+        panel_dot::packed(self, inputs, at)
     }
 
     /// A vector times a matrix is lowered as the matrix times the vector. XLA:CPU stores a constant

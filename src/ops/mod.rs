@@ -129,6 +129,12 @@ pub(crate) trait Operation: Text {
         self.simplify(inputs, at)
     }
 
+    /// As [`simplify`](Operation::simplify), behind fission, with what a CPU computes faster in a loop
+    /// by a kernel of ours.
+    fn pack(&self, inputs: &[Value], at: &mut Simplifier) -> Option<Vec<Value>> {
+        self.simplify(inputs, at)
+    }
+
     /// What is left of the operation if only these outputs are used; `None` if all of it is.
     fn prune(&self, used: &[bool], effects: Effects) -> Option<PrunedOp> {
         let _ = (used, effects);
@@ -288,6 +294,7 @@ pub(crate) mod einsum;
 pub(crate) mod gather;
 pub(crate) mod iota;
 pub(crate) mod pad;
+pub(crate) mod panel_dot;
 pub(crate) mod progress;
 pub(crate) mod reduce;
 mod rules;
@@ -325,6 +332,7 @@ operations! {
     gather::Gather,
     iota::Iota,
     pad::Pad,
+    panel_dot::PanelDot,
     progress::Progress,
     reduce::Reduce,
     scan::ScanOp,

@@ -11,7 +11,7 @@
 //! one. Every step makes a loop or a function smaller, or moves an equation out of a loop, so that
 //! there is an end; a round takes time in proportion to the function.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use super::Env;
@@ -25,7 +25,16 @@ impl Func {
     /// step done for all steps at once; see [`Fission`](crate::Fission). Sums may be associated in
     /// another way, and nothing else is computed otherwise.
     pub fn fissioned(&self) -> Func {
-        rewritten(self, true).simplified()
+        rewritten(self, Pass::Fission, None).simplified()
+    }
+
+    /// A function that was [fissioned](Func::fissioned), as it is compiled for CPUs: products in loops
+    /// with `f32` matrices that are the same at every step are made by a kernel of this library where
+    /// that was measured to be faster. It is the operation `panel_dot`, and takes the matrix packed into
+    /// panels of 32 columns, `[columns / 32, rows, 32]`, once before the loop.
+    /// [`Jit::xla_only`](crate::Jit::xla_only) does without it.
+    pub fn packed(&self) -> Func {
+        rewritten(self, Pass::Pack, None).simplified()
     }
 
     /// The function as it is lowered: it takes and gives the same, and computes nothing twice, in
@@ -35,7 +44,8 @@ impl Func {
         let keep = vec![true; self.params().len()];
         let mut func = prune(self, &used, &keep, Effects::Keep).func;
         loop {
-            let next = prune(&rewritten(&func, false), &used, &keep, Effects::Keep).func;
+            let next =
+                prune(&rewritten(&func, Pass::Simplify, None), &used, &keep, Effects::Keep).func;
             if next == func {
                 return next;
             }
@@ -44,13 +54,27 @@ impl Func {
     }
 }
 
-/// The function with every equation replaced by what its rule says: that of
-/// [fission](crate::ops::Operation::fission), or of simplification.
-fn rewritten(func: &Func, is_fission: bool) -> Func {
-    let mut at = Simplifier { is_fission, ..Simplifier::new() };
+/// Which rule says what stands for an operation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Pass {
+    /// That of [simplification](crate::ops::Operation::simplify).
+    #[default]
+    Simplify,
+    /// That of [fission](crate::ops::Operation::fission).
+    Fission,
+    /// That of [packing](crate::ops::Operation::pack).
+    Pack,
+}
+
+/// The function with every equation replaced by what its rule says. If it is the body of a loop,
+/// the first `constants` parameters are the same at every step.
+fn rewritten(func: &Func, pass: Pass, constants: Option<usize>) -> Func {
+    let is_body = constants.is_some();
+    let mut at = Simplifier { pass, is_body, ..Simplifier::new() };
     let params = func.params().map(|(value, name)| at.param(func.aval(value), name));
     let params: Vec<Param> = params.collect();
     let inputs: Vec<Value> = params.iter().map(|param| param.value).collect();
+    at.invariant.extend(&inputs[..constants.unwrap_or(0)]);
     let results = at.inline(func, &inputs);
     at.finish(func.name(), params, results)
 }
@@ -64,7 +88,10 @@ pub(crate) struct Simplifier {
     defined: HashMap<Value, usize>,
     /// Where the equation that is being replaced comes from.
     source: Source,
-    is_fission: bool,
+    pass: Pass,
+    /// Whether this is the body of a loop, and the values that are the same at every step then.
+    is_body: bool,
+    invariant: HashSet<Value>,
 }
 
 impl Simplifier {
@@ -74,7 +101,9 @@ impl Simplifier {
             found: HashMap::new(),
             defined: HashMap::new(),
             source: Source::default(),
-            is_fission: false,
+            pass: Pass::default(),
+            is_body: false,
+            invariant: HashSet::new(),
         }
     }
 
@@ -85,7 +114,18 @@ impl Simplifier {
 
     /// A function that an operation owns, rewritten as the one around it is.
     pub fn rewritten(&self, func: &Func) -> Func {
-        rewritten(func, self.is_fission)
+        rewritten(func, self.pass, None)
+    }
+
+    /// The body of a loop, rewritten as what is around it is. The first `constants` of its parameters
+    /// are the same at every step.
+    pub fn rewritten_body(&self, body: &Func, constants: usize) -> Func {
+        rewritten(body, self.pass, Some(constants))
+    }
+
+    /// Whether this is the body of a loop, and a value the same at every step.
+    pub fn is_invariant(&self, value: Value) -> bool {
+        self.invariant.contains(&value)
     }
 
     /// The type of a value.
@@ -111,9 +151,10 @@ impl Simplifier {
             let inputs = env.get_all(equation.inputs());
             self.stand_for(equation);
             let rules = equation.op.rules();
-            let replaced = match self.is_fission {
-                true => rules.fission(&inputs, self),
-                false => rules.simplify(&inputs, self),
+            let replaced = match self.pass {
+                Pass::Simplify => rules.simplify(&inputs, self),
+                Pass::Fission => rules.fission(&inputs, self),
+                Pass::Pack => rules.pack(&inputs, self),
             };
             let outputs = match replaced {
                 Some(outputs) => outputs,
@@ -179,7 +220,13 @@ impl Simplifier {
         outputs: Vec<Aval>,
         source: Source,
     ) -> Vec<Value> {
+        let is_invariant = self.is_body
+            && !op.rules().has_effect()
+            && inputs.iter().all(|input| self.invariant.contains(input));
         let made = self.builder.equation(op, inputs, outputs, source);
+        if is_invariant {
+            self.invariant.extend(&made);
+        }
         self.defined.extend(made.iter().map(|&output| (output, place)));
         made
     }

@@ -1,14 +1,15 @@
 //! Autotuning: the ways to compile a program are timed on the arguments of a call.
 //!
 //! The search begins with the choice of the model and changes one thing after the other, so that
-//! at most four programs are compiled. Another one is taken only if it is faster by more than what
+//! at most five programs are compiled. Another one is taken only if it is faster by more than what
 //! is noise: two programs take turns, and the ratios of runs next to each other count.
 
 use std::time::{Duration, Instant};
 
 use xla::XlaComputation;
 
-use super::{Tuning, remembered};
+use super::products::Products;
+use super::{Kernels, Tuning, remembered};
 use crate::array::Array;
 use crate::device::{self, Device};
 use crate::error::{Location, Result};
@@ -38,6 +39,7 @@ pub(crate) struct Search<'a> {
     /// The fissioned function.
     pub computation: &'a XlaComputation,
     pub device: &'a Device,
+    pub kernels: Kernels,
     pub arguments: &'a [&'a Array],
     /// The call in the user's code.
     pub location: Location,
@@ -50,7 +52,7 @@ impl Search<'_> {
         &self,
         compile: impl Fn(Tuning) -> Result<Executable>,
     ) -> Result<(Tuning, Option<Executable>)> {
-        let model = Tuning::by_model(self.simplified, self.fissioned, self.device);
+        let model = Tuning::by_model(self.simplified, self.fissioned, self.device, self.kernels);
         let calls_host = self.simplified.has_effect();
         // What is done on the host must not be done again and again.
         if calls_host || self.fissioned.results().is_empty() {
@@ -70,12 +72,22 @@ impl Search<'_> {
 
     /// Whether there is this choice.
     fn is_possible(&self, tuning: Tuning, model: Tuning) -> bool {
-        let without = || self.without_fission();
-        tuning.is_like(&if tuning.is_without_fission() { without() } else { model })
+        tuning.is_like(&self.model_with(model, tuning.fission, tuning.products))
     }
 
-    fn without_fission(&self) -> Tuning {
-        Tuning { fission: Some(false), ..Tuning::of_lowered(self.simplified, self.device) }
+    /// The choice of the model for the rest; `model` is that for all.
+    fn model_with(
+        &self,
+        model: Tuning,
+        fission: Option<bool>,
+        products: Option<Products>,
+    ) -> Tuning {
+        if (fission, products) == (model.fission, model.products) {
+            return model;
+        }
+        let func = if fission == Some(false) { self.simplified } else { self.fissioned };
+        let products = model.products.and(products);
+        Tuning { fission, ..Tuning::with_products(func, self.device, products) }
     }
 
     fn measured(
@@ -83,8 +95,10 @@ impl Search<'_> {
         mut best: (Tuning, Executable),
         compile: impl Fn(Tuning) -> Result<Executable>,
     ) -> Result<(Tuning, Executable)> {
-        let changes: [&dyn Fn(Tuning) -> Tuning; 3] = [
-            &|now| if now.fission.is_some() { self.without_fission() } else { now },
+        let model = best.0;
+        let changes: [&dyn Fn(Tuning) -> Tuning; 4] = [
+            &|now| self.model_with(model, now.fission.and(Some(false)), now.products),
+            &|now| self.model_with(model, now.fission, now.products.map(Products::other)),
             &|now| Tuning { loops: now.loops.map(|loops| loops.other()), ..now },
             &|now| Tuning { vectors: now.vectors.map(|vectors| vectors.other()), ..now },
         ];

@@ -3,16 +3,19 @@
 
 mod autotune;
 mod loop_kernel;
+mod products;
 mod remembered;
 mod steps;
 mod vector_width;
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::autotune::Search;
 use self::loop_kernel::Loops;
+use self::products::Products;
 use self::steps::Step;
 use self::vector_width::Vectors;
 use crate::device::{Device, XlaOptions};
@@ -27,6 +30,7 @@ use crate::ir::Func;
 /// | | |
 /// |---|---|
 /// | `fission`, `no fission` | whether anything [leaves the loops](crate::Fission) |
+/// | `products with packed matrices`, `products of XLA` | whether products in a loop, with a matrix that is the same at every step, are computed by a kernel of this library, to which the loop calls out, or by the code of XLA |
 /// | `each loop one function`, `loops of tasks` | what XLA:CPU makes of loops: tasks can use several threads, and cost 0.1 to 0.3 µs each |
 /// | `vectors of 256 bits`, `vectors of 512 bits` | what XLA:CPU computes with on processors with AVX-512 |
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -34,34 +38,58 @@ use crate::ir::Func;
 pub struct Tuning {
     /// None where there is nothing to take out of a loop.
     fission: Option<bool>,
+    products: Option<Products>,
     loops: Option<Loops>,
     vectors: Option<Vectors>,
 }
 
 impl Tuning {
     /// The choice of the model for a function, [simplified](Func::simplified) and
-    /// [fissioned](Func::fissioned).
-    pub(crate) fn by_model(simplified: &Func, fissioned: &Func, device: &Device) -> Tuning {
+    /// [fissioned](Func::fissioned), with the kernels of XLA alone or with ours.
+    pub(crate) fn by_model(
+        simplified: &Func,
+        fissioned: &Func,
+        device: &Device,
+        kernels: Kernels,
+    ) -> Tuning {
         let fission = (simplified != fissioned).then_some(true);
-        Tuning { fission, ..Tuning::of_lowered(fissioned, device) }
+        Tuning { fission, ..Tuning::of_lowered(fissioned, device, kernels) }
     }
 
     /// The choice of the model for a function that is lowered as it is.
-    pub(crate) fn of_lowered(func: &Func, device: &Device) -> Tuning {
-        let steps = Step::all(func);
+    pub(crate) fn of_lowered(func: &Func, device: &Device, kernels: Kernels) -> Tuning {
+        let products = match kernels {
+            Kernels::Xla => None,
+            Kernels::All => Products::by_model(func, device),
+        };
+        Tuning::with_products(func, device, products)
+    }
+
+    /// The choice of the model for the rest.
+    fn with_products(func: &Func, device: &Device, products: Option<Products>) -> Tuning {
+        let tuning = Tuning { products, ..Tuning::default() };
+        let steps = Step::all(&tuning.applied(func));
         Tuning {
-            fission: None,
             loops: Loops::by_model(&steps, device),
             vectors: Vectors::by_model(&steps, device),
+            ..tuning
         }
     }
 
     /// What of it is still a choice where the user gives options for one compilation.
     pub(crate) fn beside(self, options: &XlaOptions) -> Tuning {
         Tuning {
-            fission: self.fission,
             loops: self.loops.filter(|_| !Loops::are_set_by(options)),
             vectors: self.vectors.filter(|_| !Vectors::are_set_by(options)),
+            ..self
+        }
+    }
+
+    /// What is lowered of a function.
+    pub(crate) fn applied<'a>(&self, func: &'a Func) -> Cow<'a, Func> {
+        match self.products {
+            Some(products) => products.applied(func),
+            None => Cow::Borrowed(func),
         }
     }
 
@@ -79,10 +107,21 @@ impl Tuning {
     /// Whether both choose of the same.
     fn is_like(&self, other: &Tuning) -> bool {
         let choices = |tuning: &Tuning| {
-            (tuning.fission.is_some(), tuning.loops.is_some(), tuning.vectors.is_some())
+            let Tuning { fission, products, loops, vectors } = tuning;
+            (fission.is_some(), products.is_some(), loops.is_some(), vectors.is_some())
         };
         choices(self) == choices(other)
     }
+}
+
+/// Which kernels a program may use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Kernels {
+    /// Those of this library too.
+    #[default]
+    All,
+    /// Those of XLA alone.
+    Xla,
 }
 
 impl fmt::Display for Tuning {
@@ -90,6 +129,7 @@ impl fmt::Display for Tuning {
         let fission = self.fission.map(|is_on| if is_on { "fission" } else { "no fission" });
         let parts = [
             fission.map(str::to_owned),
+            self.products.map(|products| products.to_string()),
             self.loops.map(|loops| loops.to_string()),
             self.vectors.map(|vectors| vectors.to_string()),
         ];
@@ -112,6 +152,7 @@ mod tests {
             all.extend(others.into_iter().filter(|other| *other != model));
         };
         change(&mut all, &|now| Tuning { fission: now.fission.map(|is_on| !is_on), ..now });
+        change(&mut all, &|now| Tuning { products: now.products.map(Products::other), ..now });
         change(&mut all, &|now| Tuning { loops: now.loops.map(Loops::other), ..now });
         change(&mut all, &|now| Tuning { vectors: now.vectors.map(Vectors::other), ..now });
         all
@@ -122,7 +163,8 @@ mod tests {
         let device = Device::cpu().unwrap();
         let f = jit(f);
         let lowered = f.lower(&x).unwrap();
-        let model = Tuning::by_model(lowered.simplified(), lowered.fissioned(), &device);
+        let model =
+            Tuning::by_model(lowered.simplified(), lowered.fissioned(), &device, Kernels::All);
         let values = |tuning| {
             let none = XlaOptions::new();
             let program = f.lower(&x).unwrap().compile_as(&device, tuning, &none).unwrap();
@@ -187,13 +229,14 @@ mod tests {
     fn a_choice_is_shown_as_a_list() {
         let tuning = Tuning {
             fission: Some(false),
+            products: Some(Products::Xla),
             loops: Some(Loops::Functions),
             vectors: Some(Vectors::Narrow),
         };
-        let text = "no fission, each loop one function, vectors of 256 bits";
+        let text = "no fission, products of XLA, each loop one function, vectors of 256 bits";
         assert_eq!(tuning.to_string(), text);
         assert_eq!(Tuning::default().to_string(), "no choice");
-        let json = r#"{"fission":false,"loops":"functions","vectors":"256 bits"}"#;
+        let json = r#"{"fission":false,"products":"xla","loops":"functions","vectors":"256 bits"}"#;
         assert_eq!(serde_json::to_string(&tuning).unwrap(), json);
     }
 

@@ -1,15 +1,11 @@
-// What compiled programs call back: one handler of XLA's foreign function interface (FFI), which
-// hands the text and the operands of the call on to Rust. The interface is plain C.
+// What compiled programs call back: one handler, which hands the text and the operands of the call on
+// to Rust.
 
 #include <cstdint>
 #include <string>
 #include <vector>
 
-#include "xla/ffi/api/c_api.h"
-
-namespace xla::ffi {
-const XLA_FFI_Api* GetXlaFfiApi();
-}
+#include "ffi_handler.h"
 
 namespace {
 
@@ -32,26 +28,11 @@ const XLA_FFI_ByteSpan* text_of(const XLA_FFI_Attrs& attrs) {
   return found ? static_cast<const XLA_FFI_ByteSpan*>(attrs.attrs[0]) : nullptr;
 }
 
-XLA_FFI_Error* error(const XLA_FFI_Api* api, const char* message) {
-  XLA_FFI_Error_Create_Args args{};
-  args.struct_size = XLA_FFI_Error_Create_Args_STRUCT_SIZE;
-  args.message = message;
-  args.errc = XLA_FFI_Error_Code_INVALID_ARGUMENT;
-  return api->XLA_FFI_Error_Create(&args);
-}
-
 XLA_FFI_Error* handle(XLA_FFI_CallFrame* frame) {
-  // When a handler is registered, XLA asks for the version that it was made for.
-  for (auto* extension = frame->extension_start; extension; extension = extension->next) {
-    if (extension->type != XLA_FFI_Extension_Metadata) continue;
-    auto* metadata = reinterpret_cast<XLA_FFI_Metadata_Extension*>(extension)->metadata;
-    metadata->api_version.major_version = XLA_FFI_API_MAJOR;
-    metadata->api_version.minor_version = XLA_FFI_API_MINOR;
-    return nullptr;
-  }
+  if (onetrace::tells_version(frame)) return nullptr;
   const XLA_FFI_ByteSpan* text = text_of(frame->attrs);
-  if (text == nullptr) return error(frame->api, "onetrace: a callback without its text");
-  if (frame->args.size == 0) return error(frame->api, "onetrace: a callback without operands");
+  if (text == nullptr) return onetrace::ffi_error(frame->api, "onetrace: a callback without its text");
+  if (frame->args.size == 0) return onetrace::ffi_error(frame->api, "onetrace: a callback without operands");
   std::vector<Operand> operands;
   for (int64_t i = 0; i < frame->args.size; ++i) {
     const auto* buffer = static_cast<const XLA_FFI_Buffer*>(frame->args.args[i]);
@@ -59,7 +40,7 @@ XLA_FFI_Error* handle(XLA_FFI_CallFrame* frame) {
                         static_cast<size_t>(buffer->rank)});
   }
   bool known = called(text->ptr, text->len, operands.data(), operands.size());
-  return known ? nullptr : error(frame->api, "onetrace: a callback that is not known");
+  return known ? nullptr : onetrace::ffi_error(frame->api, "onetrace: a callback that is not known");
 }
 
 }  // namespace
@@ -69,19 +50,7 @@ extern "C" {
 // Registers the handler under `name` on CPUs: it calls `function`. Returns whether XLA took it.
 bool onetrace_register_callback(const char* name, size_t name_size, Called function) {
   called = function;
-  const XLA_FFI_Api* api = xla::ffi::GetXlaFfiApi();
-  XLA_FFI_Handler_Register_Args args{};
-  args.struct_size = XLA_FFI_Handler_Register_Args_STRUCT_SIZE;
-  args.name = {name, name_size};
-  args.platform = {"Host", 4};
-  args.bundle.execute = handle;
-  XLA_FFI_Error* failed = api->XLA_FFI_Handler_Register(&args);
-  if (failed == nullptr) return true;
-  XLA_FFI_Error_Destroy_Args destroy{};
-  destroy.struct_size = XLA_FFI_Error_Destroy_Args_STRUCT_SIZE;
-  destroy.error = failed;
-  api->XLA_FFI_Error_Destroy(&destroy);
-  return false;
+  return onetrace::register_handler(name, name_size, handle);
 }
 
 }  // extern "C"

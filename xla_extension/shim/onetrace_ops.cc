@@ -119,10 +119,11 @@ XlaOp* onetrace_cumulative(const XlaOp* x, const XlaOp* init,
                                                        /*window_dilations=*/{}, padding));
 }
 
-// A call of a handler that `onetrace_register_callback` knows, with operands in row-major order. It
-// has an effect, so XLA keeps it, and its result is a u8[] that says that it was made.
-XlaOp* onetrace_callback(const XlaOp* const* operands, size_t count, const char* target,
-                         const char* attributes) {
+// A call of a handler that XLA knows as `target`, with operands and a result in row-major order. Where
+// it has an effect, XLA keeps it although nobody may use the result.
+XlaOp* onetrace_custom_call(const XlaOp* const* operands, size_t count, const char* target,
+                            const char* attributes, int primitive_type, const int64_t* dims,
+                            size_t rank, bool has_effect) {
   xla::XlaBuilder* builder = operands[0]->builder();
   std::vector<XlaOp> values;
   std::vector<xla::Shape> shapes;
@@ -133,9 +134,11 @@ XlaOp* onetrace_callback(const XlaOp* const* operands, size_t count, const char*
     xla::LayoutUtil::SetToDefaultLayout(&*shape);
     shapes.push_back(*std::move(shape));
   }
+  xla::Shape result = xla::ShapeUtil::MakeShapeWithDescendingLayout(
+      static_cast<xla::PrimitiveType>(primitive_type), absl::MakeConstSpan(dims, rank));
   return new XlaOp(xla::CustomCallWithLayout(
-      builder, target, values, xla::ShapeUtil::MakeShapeWithDescendingLayout(xla::U8, {}), shapes,
-      attributes, /*has_side_effect=*/true, /*output_operand_aliasing=*/{}, /*literal=*/nullptr,
+      builder, target, values, result, shapes, attributes, has_effect,
+      /*output_operand_aliasing=*/{}, /*literal=*/nullptr,
       xla::CustomCallSchedule::SCHEDULE_NONE, xla::CustomCallApiVersion::API_VERSION_TYPED_FFI));
 }
 

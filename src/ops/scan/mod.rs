@@ -28,6 +28,9 @@ use crate::transform::split::SplitOp;
 use crate::transform::transpose::Input;
 use crate::tree::{self, Path, Tree};
 
+/// From so many steps on, packing a matrix before the loop pays.
+const STEPS_TO_PACK_FOR: usize = 4;
+
 operation! {
     /// Runs `body` `length` times. Its parameters are the constants, the carry and one slice of
     /// each of the `xs`; its results are the carry and one slice of each of the `ys`. The inputs of
@@ -175,6 +178,14 @@ impl Operation for ScanOp {
             Fission::Off => Some(at.record(op, inputs.to_vec())),
             _ => Some(op.fissioned(inputs, at)),
         }
+    }
+
+    fn pack(&self, inputs: &[Value], at: &mut Simplifier) -> Option<Vec<Value>> {
+        let body = match self.length >= STEPS_TO_PACK_FOR {
+            true => at.rewritten_body(&self.body, self.constants),
+            false => at.rewritten(&self.body),
+        };
+        Some(at.record(ScanOp { body, ..*self }, inputs.to_vec()))
     }
 
     fn prune(&self, used: &[bool], effects: Effects) -> Option<PrunedOp> {

@@ -135,6 +135,11 @@ impl Operation for WhileOp {
         let op = WhileOp { body: at.rewritten(&self.body), ..self.clone() };
         Some(at.record(op, inputs.to_vec()))
     }
+
+    fn pack(&self, inputs: &[Value], at: &mut Simplifier) -> Option<Vec<Value>> {
+        let body = at.rewritten_body(&self.body, self.body_captures);
+        Some(at.record(WhileOp { body, ..self.clone() }, inputs.to_vec()))
+    }
 }
 
 /// Runs `body` on a carry as long as `condition` is true of it; `jax.lax.while_loop`.

@@ -1,0 +1,192 @@
+//! Products with a packed matrix, by a kernel of ours.
+//!
+//! XLA:CPU has no product with a matrix that is packed once: each step of a loop packs the weights
+//! again, or reads them in an order that is not that of memory. Here they are packed before the loop,
+//! into panels of 32 columns each, row after row, and `xla_extension/shim/panel_dot.cc` multiplies with
+//! those. The While loop stays what it is, and calls it.
+//!
+//! A [`Dot`] becomes such a product [behind fission](crate::ir::Func::packed), for CPUs alone and where
+//! that is [worth it](is_worth_it).
+
+use std::sync::{Arc, OnceLock};
+
+use xla::XlaOp;
+
+use super::broadcast::{Reshape, Transpose};
+use super::constant::Constant;
+use super::dot::Dot;
+use super::{Op, Operation, inputs};
+use crate::aval::{Aval, DType};
+use crate::error::{Error, ErrorKind, Result};
+use crate::host::HostArray;
+use crate::ir::Value;
+use crate::lower::Lowering;
+use crate::tensor::Tensor;
+use crate::transform::batch::Batched;
+use crate::transform::jvp::Dual;
+use crate::transform::simplify::Simplifier;
+use crate::transform::transpose::Input;
+use crate::xla_ext::{self, CustomCall};
+
+/// The columns of a panel: two vectors of 512 bits.
+const COLUMNS: usize = 32;
+
+/// The name under which XLA knows the kernel.
+const TARGET: &str = "onetrace_panel_dot";
+
+/// A product of several rows is worth it from so many multiplications on.
+const ENOUGH: usize = 1 << 15;
+
+/// The product of one row is one of XLA's while the matrix is in the nearest caches: its loops are
+/// compiled together with what is around them. From so many bytes on, several threads read it.
+const LARGE: usize = 1 << 20;
+
+operation! {
+    /// The product of `f32[.., k]` and a matrix that is packed, `f32[p,k,32]`: `f32[.., 32 p]`.
+    struct PanelDot = "panel_dot" {}
+}
+
+impl Operation for PanelDot {
+    fn infer(&self, avals: &[&Aval]) -> Result<Vec<Aval>> {
+        let [x, panels] = inputs(self, avals)?;
+        let are_f32 = x.dtype == DType::F32 && panels.dtype == DType::F32;
+        match (x.shape.split_last(), &panels.shape[..]) {
+            (Some((k, rows)), &[count, depth, COLUMNS]) if are_f32 && *k == depth => {
+                let columns = count.saturating_mul(COLUMNS);
+                Ok(vec![x.with_shape([rows, &[columns]].concat())])
+            }
+            _ => Err(Error::shape(format!(
+                "panel_dot: the operands must be f32[.., k] and f32[p,k,{COLUMNS}], but they are {x} \
+                 and {panels}"
+            ))),
+        }
+    }
+
+    fn lower(&self, _: &Lowering, inputs: &[XlaOp], outputs: &[Aval]) -> Result<Vec<XlaOp>> {
+        if !is_available() {
+            return Err(Error::new(ErrorKind::Xla, "this processor has no AVX2 for panel_dot"));
+        }
+        let result = &outputs[0];
+        let call = CustomCall { target: TARGET, attributes: "", result, has_effect: false };
+        Ok(vec![xla_ext::custom_call(inputs, &call)?])
+    }
+
+    fn jvp(&self, _: &[Tensor], _: &[Option<Tensor>]) -> Result<Dual> {
+        Err(too_late())
+    }
+
+    fn transpose(&self, _: &[Option<Tensor>], _: &[Input]) -> Result<Vec<Option<Tensor>>> {
+        Err(too_late())
+    }
+
+    fn batch(&self, _: usize, _: &[Batched]) -> Result<Vec<Batched>> {
+        Err(too_late())
+    }
+
+    fn is_dot(&self) -> bool {
+        true
+    }
+
+    fn multiplications(&self, inputs: &[&Aval]) -> usize {
+        let Ok([x, panels]) = self::inputs(self, inputs) else { return 0 };
+        x.size().saturating_mul(panels.shape[0]).saturating_mul(COLUMNS)
+    }
+}
+
+fn too_late() -> Error {
+    Error::argument(
+        "panel_dot: products are packed when a function is compiled, and transformed before: \
+         transform the function that was traced",
+    )
+}
+
+/// Whether this processor can run the kernel; XLA knows it from then on.
+pub(crate) fn is_available() -> bool {
+    static AVAILABLE: OnceLock<bool> = OnceLock::new();
+    *AVAILABLE.get_or_init(|| xla_ext::register_panel_dot(TARGET))
+}
+
+/// What stands for a product at a step of a loop, with a matrix that is the same at every step.
+pub(super) fn packed(dot: &Dot, inputs: &[Value], at: &mut Simplifier) -> Option<Vec<Value>> {
+    let (x, mut matrix, mut axis) = rows_and_matrix(dot, inputs, at)?;
+    if !is_worth_it(at.aval(x), at.aval(matrix), axis) {
+        return None;
+    }
+    while let Some((Op::Transpose(_), &[turned])) =
+        at.definition(matrix).map(|equation| (&equation.op, equation.inputs()))
+    {
+        (matrix, axis) = (turned, 1 - axis);
+    }
+    let panels = panels(matrix, axis, at);
+    Some(at.record(PanelDot {}, vec![x, panels]))
+}
+
+/// The operand with the rows, the matrix, and which of its axes is contracted.
+fn rows_and_matrix(dot: &Dot, inputs: &[Value], at: &Simplifier) -> Option<(Value, Value, usize)> {
+    let (&[left], &[right]) = (&dot.lhs_contract[..], &dot.rhs_contract[..]) else { return None };
+    let (x, y) = (inputs[0], inputs[1]);
+    let is_vector = at.aval(y).rank() == 1;
+    let (x, x_axis, matrix, axis) = match (at.is_invariant(x), at.is_invariant(y)) {
+        (false, true) => (x, left, y, right),
+        // The result of a matrix and a vector is that of the vector and the matrix.
+        (true, false) if is_vector => (y, right, x, left),
+        _ => return None,
+    };
+    let fits =
+        dot.lhs_batch.is_empty() && at.aval(matrix).rank() == 2 && x_axis + 1 == at.aval(x).rank();
+    fits.then_some((x, matrix, axis))
+}
+
+/// Whether the product of these with axis `axis` of the matrix contracted is one for the kernel.
+fn is_worth_it(x: &Aval, matrix: &Aval, axis: usize) -> bool {
+    let (depth, columns) = (matrix.shape[axis], matrix.shape[1 - axis]);
+    let work = x.size().saturating_mul(columns);
+    let is_enough = match x.size() == depth {
+        true => matrix.byte_size().is_some_and(|bytes| bytes >= LARGE),
+        false => work >= ENOUGH,
+    };
+    x.dtype == DType::F32 && columns % COLUMNS == 0 && is_enough
+}
+
+/// The panels of a matrix whose axis `axis` is contracted.
+fn panels(matrix: Value, axis: usize, at: &mut Simplifier) -> Value {
+    let shape = &at.aval(matrix).shape;
+    let (depth, count) = (shape[axis], shape[1 - axis] / COLUMNS);
+    let known = match at.definition(matrix).map(|equation| &equation.op) {
+        Some(Op::Constant(constant)) => Some(constant.clone()),
+        _ => None,
+    };
+    if let Some(Constant { value, name }) = known {
+        let aval = value.aval.with_shape([count, depth, COLUMNS]);
+        let bytes = packed_bytes(&value.bytes, axis, depth, count * COLUMNS);
+        let value = Arc::new(HostArray { aval, bytes });
+        return at.record(Constant { value, name }, Vec::new())[0];
+    }
+    let (shape, permutation) = match axis {
+        0 => (vec![depth, count, COLUMNS], vec![1, 0, 2]),
+        _ => (vec![count, COLUMNS, depth], vec![0, 2, 1]),
+    };
+    let parts = at.record(Reshape { shape }, vec![matrix])[0];
+    at.record(Transpose { permutation }, vec![parts])[0]
+}
+
+/// The same for a matrix of which the elements are known: XLA would take longer to find them.
+fn packed_bytes(bytes: &[u8], axis: usize, depth: usize, columns: usize) -> Vec<u8> {
+    const SIZE: usize = size_of::<f32>();
+    let mut packed = Vec::with_capacity(bytes.len());
+    for first in (0..columns).step_by(COLUMNS) {
+        for row in 0..depth {
+            match axis {
+                0 => {
+                    let start = (row * columns + first) * SIZE;
+                    packed.extend_from_slice(&bytes[start..start + COLUMNS * SIZE]);
+                }
+                _ => packed.extend((first..first + COLUMNS).flat_map(|column| {
+                    let start = (column * depth + row) * SIZE;
+                    &bytes[start..start + SIZE]
+                })),
+            }
+        }
+    }
+    packed
+}

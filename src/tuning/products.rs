@@ -1,0 +1,54 @@
+//! Which kernel computes products in loops: XLA's, or ours for [packed
+//! matrices](crate::ops::panel_dot).
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::device::Device;
+use crate::ir::Func;
+use crate::ops::panel_dot;
+
+/// What computes the products of loops with matrices that are the same at every step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(super) enum Products {
+    /// The code of XLA.
+    #[serde(rename = "xla")]
+    Xla,
+    /// The kernel for packed matrices, where it is worth it.
+    #[serde(rename = "packed")]
+    Packed,
+}
+
+impl Products {
+    /// What is best for a program, by what was measured; none where there is no choice.
+    pub fn by_model(func: &Func, device: &Device) -> Option<Products> {
+        let can_be = device.platform() == "cpu" && panel_dot::is_available();
+        (can_be && func.packed() != *func).then_some(Products::Packed)
+    }
+
+    /// The program with its products.
+    pub fn applied(self, func: &Func) -> Cow<'_, Func> {
+        match self {
+            Products::Xla => Cow::Borrowed(func),
+            Products::Packed => Cow::Owned(func.packed()),
+        }
+    }
+
+    pub fn other(self) -> Products {
+        match self {
+            Products::Xla => Products::Packed,
+            Products::Packed => Products::Xla,
+        }
+    }
+}
+
+impl fmt::Display for Products {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Products::Xla => "products of XLA",
+            Products::Packed => "products with packed matrices",
+        })
+    }
+}

@@ -1,0 +1,259 @@
+//! Products with packed matrices: what becomes one, text in and text out, and that the values are those
+//! of XLA's products.
+
+use std::sync::Arc;
+
+use expect_test::{Expect, expect};
+use onetrace::ir::{check, parse};
+use onetrace::prelude::*;
+
+/// Checks that `text` becomes this, and that nothing more is done a second time.
+#[track_caller]
+fn check(text: &str, expected: Expect) {
+    let packed = parse::parse(text).unwrap().packed();
+    check::check(&packed).unwrap();
+    expected.assert_eq(&packed.to_string());
+    assert_eq!(packed.packed(), packed, "a second time");
+    assert_eq!(parse::parse(&packed.to_string()).unwrap(), packed, "as text");
+}
+
+/// Checks that nothing of `text` is packed.
+#[track_caller]
+fn check_unchanged(text: &str) {
+    let func = parse::parse(text).unwrap();
+    assert_eq!(func.packed(), func);
+}
+
+/// A scan that multiplies the carry, of type `carry`, with the matrix, of type `matrix`, whose axis
+/// `axis` is contracted, and with one that differs from step to step.
+fn product_with(carry: &str, carry_axis: usize, matrix: &str, axis: usize, steps: usize) -> String {
+    format!(
+        "func @f(%0: {matrix}, %1: {carry}) -> ({carry}) {{
+          %2: {carry} = scan {{length={steps}, reverse=false, unroll=1, constants=1, carry=1, body=func @step(%0: {matrix}, %1: {carry}) -> ({carry}) {{
+            %2: {carry} = dot {{lhs_contract=[{carry_axis}], rhs_contract=[{axis}], lhs_batch=[], rhs_batch=[]}} %1 %0
+            return %2
+          }}}} %0 %1
+          return %2
+        }}"
+    )
+}
+
+#[test]
+fn a_matrix_is_packed_once_before_the_loop() {
+    check(
+        &product_with("f32[16,64]", 1, "f32[64,64]", 0, 5),
+        expect![[r#"
+            func @f(%0: f32[64,64], %1: f32[16,64]) -> (f32[16,64]) {
+              %2: f32[64,2,32] = reshape {shape=[64, 2, 32]} %0
+              %3: f32[2,64,32] = transpose {permutation=[1, 0, 2]} %2
+              %4: f32[16,64] = scan {length=5, reverse=false, unroll=1, constants=1, carry=1, body=func @step(%0: f32[2,64,32], %1: f32[16,64]) -> (f32[16,64]) {
+                %2: f32[16,64] = panel_dot %1 %0
+                return %2
+              }} %3 %1
+              return %4
+            }
+        "#]],
+    );
+}
+
+#[test]
+fn a_matrix_whose_rows_are_summed_along_is_packed_too() {
+    check(
+        &product_with("f32[4,4,64]", 2, "f32[64,64]", 1, 5),
+        expect![[r#"
+            func @f(%0: f32[64,64], %1: f32[4,4,64]) -> (f32[4,4,64]) {
+              %2: f32[2,32,64] = reshape {shape=[2, 32, 64]} %0
+              %3: f32[2,64,32] = transpose {permutation=[0, 2, 1]} %2
+              %4: f32[4,4,64] = scan {length=5, reverse=false, unroll=1, constants=1, carry=1, body=func @step(%0: f32[2,64,32], %1: f32[4,4,64]) -> (f32[4,4,64]) {
+                %2: f32[4,4,64] = panel_dot %1 %0
+                return %2
+              }} %3 %1
+              return %4
+            }
+        "#]],
+    );
+}
+
+#[test]
+fn what_the_kernel_does_not_do_stays() {
+    for (carry, carry_axis, matrix, axis, steps) in [
+        // Another dtype; columns that are no panels; the first axis of the rows; little work; few
+        // steps; a single row with a matrix that is in the nearest caches.
+        ("f64[16,64]", 1, "f64[64,64]", 0, 5),
+        ("f32[16,80]", 1, "f32[80,80]", 0, 5),
+        ("f32[64,64]", 0, "f32[64,64]", 0, 5),
+        ("f32[2,32]", 1, "f32[32,32]", 0, 5),
+        ("f32[16,64]", 1, "f32[64,64]", 0, 3),
+        ("f32[64]", 0, "f32[64,64]", 0, 5),
+    ] {
+        check_unchanged(&product_with(carry, carry_axis, matrix, axis, steps));
+    }
+    // A matrix that differs from step to step, and a product in no loop.
+    check_unchanged(
+        "func @f(%0: f32[64,64], %1: f32[5,64,64]) -> (f32[64,64]) {
+          %2: f32[64,64] = scan {length=5, reverse=false, unroll=1, constants=0, carry=1, body=func @step(%0: f32[64,64], %1: f32[64,64]) -> (f32[64,64]) {
+            %2: f32[64,64] = dot {lhs_contract=[1], rhs_contract=[0], lhs_batch=[], rhs_batch=[]} %0 %1
+            return %2
+          }} %0 %1
+          return %2
+        }",
+    );
+    check_unchanged(
+        "func @f(%0: f32[64,64], %1: f32[64,64]) -> (f32[64,64]) {
+          %2: f32[64,64] = dot {lhs_contract=[1], rhs_contract=[0], lhs_batch=[], rhs_batch=[]} %0 %1
+          return %2
+        }",
+    );
+}
+
+#[test]
+fn a_large_matrix_is_packed_for_one_row_and_on_either_side() {
+    let func = "func @f(%0: f32[512,512], %1: f32[512]) -> (f32[512]) {
+      %2: f32[512] = scan {length=5, reverse=false, unroll=1, constants=1, carry=1, body=func @step(%0: f32[512,512], %1: f32[512]) -> (f32[512]) {
+        %2: f32[512] = dot {lhs_contract=[1], rhs_contract=[0], lhs_batch=[], rhs_batch=[]} %0 %1
+        return %2
+      }} %0 %1
+      return %2
+    }";
+    check(
+        func,
+        expect![[r#"
+        func @f(%0: f32[512,512], %1: f32[512]) -> (f32[512]) {
+          %2: f32[16,32,512] = reshape {shape=[16, 32, 512]} %0
+          %3: f32[16,512,32] = transpose {permutation=[0, 2, 1]} %2
+          %4: f32[512] = scan {length=5, reverse=false, unroll=1, constants=1, carry=1, body=func @step(%0: f32[16,512,32], %1: f32[512]) -> (f32[512]) {
+            %2: f32[512] = panel_dot %1 %0
+            return %2
+          }} %3 %1
+          return %4
+        }
+    "#]],
+    );
+}
+
+#[test]
+fn loops_in_loops_and_while_loops_have_packed_matrices() {
+    let w = random::normal(&random::key(0), [64, 64], DType::F32) * 0.1;
+    let nested = |(w, h): (Tensor, Tensor)| {
+        let inner = |h: Tensor| {
+            Scan::new().length(6).run(|h: Tensor, ()| (h.matmul(&w).tanh(), ()), h, ()).0
+        };
+        Scan::new().length(4).run(|h: Tensor, ()| (inner(h) + 1.0, ()), h, ()).0
+    };
+    let steps = |(w, h): (Tensor, Tensor)| {
+        while_loop(|h: Tensor| h.sum(..).lt(1e3), |h| h.matmul(&w).tanh() + &h, h)
+    };
+    let h = Tensor::ones([16, 64], DType::F32);
+    let nested = jit(nested).lower((w.clone(), h.clone())).unwrap().fissioned().packed();
+    let steps = jit(steps).lower((w, h)).unwrap().fissioned().packed();
+    for (what, func) in [("nested", nested), ("while", steps)] {
+        let text = func.to_string();
+        assert_eq!(text.matches("= panel_dot").count(), 1, "{what}: {text}");
+        // The matrix is packed by the function itself, not in a loop.
+        let packing = func.equations().iter().filter(|equation| equation.name() == "transpose");
+        assert_eq!(packing.count(), 1, "{what}: {text}");
+    }
+}
+
+/// Checks that the values are those of XLA's products, and that there are products with panels.
+#[track_caller]
+fn check_values<A: Tree, R: Tree>(what: &str, f: impl Fn(A) -> R + Clone, arguments: &A) {
+    let ours = jit(f.clone()).lower(arguments).unwrap();
+    let packs = ours.fissioned().packed().to_string().contains("panel_dot");
+    assert!(packs, "{what}: nothing is packed");
+    let ours = tree::leaves(&ours.compile().unwrap().call(arguments).unwrap());
+    let theirs = tree::leaves(&jit(f).xla_only().call(arguments).unwrap());
+    for (i, (ours, theirs)) in ours.iter().zip(&theirs).enumerate() {
+        let (ours, theirs) = (ours.to_vec::<f32>().unwrap(), theirs.to_vec::<f32>().unwrap());
+        let largest = theirs.iter().fold(0.0_f32, |most, x| most.max(x.abs()));
+        for (ours, theirs) in ours.iter().zip(&theirs) {
+            let near = (ours - theirs).abs() <= 2e-5 * largest;
+            assert!(near, "{what}, result {i}: {ours}, not {theirs}");
+        }
+    }
+}
+
+#[test]
+fn values_are_those_of_xla_for_any_number_of_rows_and_columns() {
+    // Blocks of 8, 4, 2 and 1 rows, one panel and many, and depths that are no power of two; from
+    // the first of two rows on, parts are computed by several threads.
+    for (rows, depth, columns) in [
+        (&[2][..], 512, 32),
+        (&[3], 171, 96),
+        (&[7], 75, 64),
+        (&[15], 33, 352),
+        (&[16], 256, 768),
+        (&[3, 5], 100, 160),
+        (&[129], 65, 64),
+        (&[1], 600, 1024),
+        (&[], 600, 1024),
+        (&[], 1000, 544),
+    ] {
+        let key = |i| random::key(i);
+        let shape = |last: usize| [rows, &[last]].concat();
+        let w = random::normal(&key(0), [depth, columns], DType::F32);
+        let back = random::normal(&key(1), [depth, columns], DType::F32) * 0.01;
+        let xs = random::normal(&key(2), shape(columns), DType::F32);
+        let loop_ = move |(w, back, x): (Tensor, Tensor, Tensor)| {
+            // The second product sums along the rows of its matrix.
+            let step = |h: Tensor, ()| {
+                let up = h.dot(&w).tanh();
+                let last = up.rank() - 1;
+                let down = (up * &x).dot_general(&back, (&[last], &[1]), (&[], &[]));
+                (down.tanh(), ())
+            };
+            let first = Tensor::ones(shape(depth), DType::F32) * 0.1;
+            Scan::new().length(5).run(step, first, ()).0
+        };
+        let what = format!("{rows:?} rows, {depth} by {columns}");
+        check_values(&what, loop_, &(w, back, xs));
+    }
+}
+
+#[test]
+fn gradients_of_cells_are_those_of_xla() {
+    let xs = random::normal(&random::key(3), [20, 8, 32], DType::F32);
+    let cell = nn::LstmCell::new(&mut nn::Rngs::new(1), 32, 64);
+    let loss = |(cell, xs): (nn::LstmCell, Tensor)| {
+        let first = cell.initial_carry(&[8]);
+        let of = |cell: nn::LstmCell| {
+            let (_, ys) = scan(|h, x| cell.step(h, x), first.clone(), xs.clone());
+            ys.square().sum(..)
+        };
+        value_and_grad(of)(cell)
+    };
+    check_values("LSTM", loss, &(cell.clone(), xs.clone()));
+    // Weights that are known when the program is compiled are packed then.
+    let known = move |xs: Tensor| scan(|h, x| cell.step(h, x), cell.initial_carry(&[8]), xs).1;
+    check_values("constants", known, &xs);
+}
+
+#[test]
+fn many_threads_can_run_the_same_program() {
+    let w = random::normal(&random::key(0), [256, 256], DType::F32) * 0.05;
+    let last = jit(move |h: Tensor| {
+        Scan::new().length(50).run(|h: Tensor, ()| (h.matmul(&w).tanh(), ()), h, ()).0
+    });
+    let h = Tensor::ones([32, 256], DType::F32);
+    let expected = last.call(&h).unwrap().to_vec::<f32>().unwrap();
+    let last = Arc::new(last);
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                for _ in 0..10 {
+                    assert_eq!(last.call(&h).unwrap().to_vec::<f32>().unwrap(), expected);
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn panels_of_another_type_are_no_program() {
+    let func = parse::parse(&product_with("f32[16,64]", 1, "f32[64,64]", 0, 5)).unwrap().packed();
+    let text = func.to_string();
+    for wrong in ["f32[2,65,32]", "f32[2,64,16]", "f64[2,64,32]", "f32[128,32]"] {
+        let text = text.replace("f32[2,64,32]", wrong);
+        assert!(parse::parse(&text).is_err(), "{wrong}");
+    }
+}

@@ -1,0 +1,224 @@
+// Products with a matrix that is packed: [.., k] times panels [p, k, 32] is [.., 32 p]. A panel has
+// 32 columns of the matrix, row after row, so that the kernel reads memory in order, and keeps the
+// sums of a block of rows in registers.
+
+#include <immintrin.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <thread>
+
+#include "ffi_handler.h"
+
+namespace {
+
+constexpr int64_t kColumns = 32;
+
+// A product of fewer multiplications than this for each thread is not worth waking one.
+constexpr int64_t kMultiplicationsOfThread = 1 << 18;
+
+// How often a thread looks whether the others are done before it lets go of its core.
+constexpr int kTurns = 1 << 10;
+
+// A vector of the processor, and the same in memory, where it may begin at any float.
+template <int Elements>
+struct Vector {
+  typedef float Value __attribute__((vector_size(4 * Elements)));
+  typedef float Stored __attribute__((vector_size(4 * Elements), aligned(4), may_alias));
+};
+
+// What is multiplied: `x` is [rows, depth], `panels` are [count, depth, 32], and `result` is
+// [rows, 32 count].
+struct Product {
+  const float* x;
+  const float* panels;
+  float* result;
+  int64_t rows, depth, count;
+};
+
+// The rows from `row` on of panels `panel`, `panel` + 1, ..
+template <int Elements, int Rows, int Panels>
+__attribute__((always_inline)) inline void block(const Product& product, int64_t row,
+                                                 int64_t panel) {
+  using Value = typename Vector<Elements>::Value;
+  using Stored = typename Vector<Elements>::Stored;
+  constexpr int kOfPanel = kColumns / Elements;
+  const float* x = product.x + row * product.depth;
+  const float* columns = product.panels + panel * product.depth * kColumns;
+  Value sums[Rows][kOfPanel * Panels] = {};
+  for (int64_t i = 0; i < product.depth; ++i) {
+    Value values[kOfPanel * Panels];
+    for (int v = 0; v < kOfPanel * Panels; ++v) {
+      const float* panel_row = columns + (v / kOfPanel * product.depth + i) * kColumns;
+      values[v] = *reinterpret_cast<const Stored*>(panel_row + v % kOfPanel * Elements);
+    }
+    for (int r = 0; r < Rows; ++r) {
+      for (int v = 0; v < kOfPanel * Panels; ++v) {
+        sums[r][v] += x[r * product.depth + i] * values[v];
+      }
+    }
+  }
+  float* result = product.result + row * product.count * kColumns + panel * kColumns;
+  for (int r = 0; r < Rows; ++r) {
+    for (int v = 0; v < kOfPanel * Panels; ++v) {
+      float* start = result + r * product.count * kColumns + v * Elements;
+      *reinterpret_cast<Stored*>(start) = sums[r][v];
+    }
+  }
+}
+
+// All rows of a panel from `row` on: as many blocks of `Rows` as there are, then smaller ones.
+template <int Elements, int Rows>
+__attribute__((always_inline)) inline void blocks(const Product& product, int64_t row,
+                                                  int64_t panel) {
+  for (; row + Rows <= product.rows; row += Rows) block<Elements, Rows, 1>(product, row, panel);
+  if constexpr (Rows > 1) blocks<Elements, Rows / 2>(product, row, panel);
+}
+
+// The panels from `start` to `end`. One panel of a single row has too few sums to keep the processor
+// busy: several are computed together.
+template <int Elements, int Rows, int PanelsOfRow>
+__attribute__((always_inline)) inline void panels(const Product& product, int64_t start,
+                                                  int64_t end) {
+  int64_t panel = start;
+  if (product.rows == 1) {
+    for (; panel + PanelsOfRow <= end; panel += PanelsOfRow) {
+      block<Elements, 1, PanelsOfRow>(product, 0, panel);
+    }
+  }
+  for (; panel < end; ++panel) blocks<Elements, Rows>(product, 0, panel);
+}
+
+// As many rows and panels as the registers have room for: 32 of 16 floats, or 16 of 8.
+__attribute__((target("avx512f"))) void panels_avx512(const Product& product, int64_t start,
+                                                      int64_t end) {
+  panels<16, 8, 4>(product, start, end);
+}
+
+__attribute__((target("avx2,fma"))) void panels_avx2(const Product& product, int64_t start,
+                                                     int64_t end) {
+  panels<8, 2, 2>(product, start, end);
+}
+
+void compute(const Product& product, int64_t start, int64_t end) {
+  static const bool has_avx512 = __builtin_cpu_supports("avx512f");
+  (has_avx512 ? panels_avx512 : panels_avx2)(product, start, end);
+}
+
+// A product that several threads compute. Who asks for it takes the first part, and then those that
+// no thread of the pool has come to: it never waits for one that is busy with something else. Each
+// part is the same at every step of a loop, and so in the cache of the thread that takes it.
+class Shared {
+ public:
+  Shared(const Product& product, int64_t parts)
+      : product_(product), parts_(parts), left_(parts), taken_(new std::atomic<bool>[parts]()) {}
+
+  void take(int64_t part) {
+    if (taken_[part].exchange(true)) return;
+    compute(product_, product_.count * part / parts_, product_.count * (part + 1) / parts_);
+    left_.fetch_sub(1, std::memory_order_release);
+  }
+
+  void finish() {
+    for (int64_t part = 0; part < parts_; ++part) take(part);
+    // The others have begun; but where there are more threads than cores, one may not be running.
+    for (int turn = 0; left_.load(std::memory_order_acquire) > 0; ++turn) {
+      if (turn < kTurns) {
+        _mm_pause();
+      } else {
+        std::this_thread::yield();
+      }
+    }
+  }
+
+ private:
+  Product product_;
+  int64_t parts_;
+  std::atomic<int64_t> left_;
+  std::unique_ptr<std::atomic<bool>[]> taken_;
+};
+
+struct Task {
+  std::shared_ptr<Shared> shared;
+  int64_t part;
+
+  static void run(void* data) {
+    std::unique_ptr<Task> task(static_cast<Task*>(data));
+    task->shared->take(task->part);
+  }
+};
+
+int64_t threads(const XLA_FFI_CallFrame* frame) {
+  int64_t count = 1;
+  XLA_FFI_ThreadPool_NumThreads_Args args{};
+  args.struct_size = XLA_FFI_ThreadPool_NumThreads_Args_STRUCT_SIZE;
+  args.ctx = frame->ctx;
+  args.num_threads = &count;
+  XLA_FFI_Error* failed = frame->api->XLA_FFI_ThreadPool_NumThreads(&args);
+  if (failed != nullptr) onetrace::destroy(frame->api, failed);
+  return failed == nullptr ? count : 1;
+}
+
+void compute_on_threads(const XLA_FFI_CallFrame* frame, const Product& product) {
+  int64_t worth = product.rows * product.depth * product.count * kColumns / kMultiplicationsOfThread;
+  int64_t parts = std::min(worth, product.count);
+  if (parts > 1) parts = std::min(parts, threads(frame));
+  if (parts <= 1) return compute(product, 0, product.count);
+  auto shared = std::make_shared<Shared>(product, parts);
+  for (int64_t part = 1; part < parts; ++part) {
+    auto task = std::make_unique<Task>(Task{shared, part});
+    XLA_FFI_ThreadPool_Schedule_Args args{};
+    args.struct_size = XLA_FFI_ThreadPool_Schedule_Args_STRUCT_SIZE;
+    args.ctx = frame->ctx;
+    args.task = Task::run;
+    args.data = task.get();
+    XLA_FFI_Error* failed = frame->api->XLA_FFI_ThreadPool_Schedule(&args);
+    if (failed == nullptr) {
+      task.release();
+    } else {
+      onetrace::destroy(frame->api, failed);
+    }
+  }
+  shared->finish();
+}
+
+bool is_f32(const XLA_FFI_Buffer* buffer) { return buffer->dtype == XLA_FFI_DataType_F32; }
+
+XLA_FFI_Error* handle(XLA_FFI_CallFrame* frame) {
+  if (onetrace::tells_version(frame)) return nullptr;
+  const char* message = "onetrace: a product of something else than rows and panels";
+  if (frame->args.size != 2 || frame->rets.size != 1) {
+    return onetrace::ffi_error(frame->api, message);
+  }
+  const auto* x = static_cast<const XLA_FFI_Buffer*>(frame->args.args[0]);
+  const auto* panels = static_cast<const XLA_FFI_Buffer*>(frame->args.args[1]);
+  const auto* result = static_cast<const XLA_FFI_Buffer*>(frame->rets.rets[0]);
+  if (!is_f32(x) || !is_f32(panels) || !is_f32(result) || x->rank < 1 || panels->rank != 3 ||
+      panels->dims[1] != x->dims[x->rank - 1] || panels->dims[2] != kColumns) {
+    return onetrace::ffi_error(frame->api, message);
+  }
+  int64_t rows = 1;
+  for (int64_t axis = 0; axis + 1 < x->rank; ++axis) rows *= x->dims[axis];
+  int64_t size = 1;
+  for (int64_t axis = 0; axis < result->rank; ++axis) size *= result->dims[axis];
+  if (size != rows * panels->dims[0] * kColumns) return onetrace::ffi_error(frame->api, message);
+  compute_on_threads(frame,
+                     {static_cast<const float*>(x->data), static_cast<const float*>(panels->data),
+                      static_cast<float*>(result->data), rows, panels->dims[1], panels->dims[0]});
+  return nullptr;
+}
+
+}  // namespace
+
+extern "C" {
+
+// Registers the handler under `name` on CPUs. Returns whether XLA took it, and the processor has
+// what it needs.
+bool onetrace_register_panel_dot(const char* name, size_t name_size) {
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+         onetrace::register_handler(name, name_size, handle);
+}
+
+}  // extern "C"
