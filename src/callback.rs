@@ -1,8 +1,8 @@
 //! Operations with an effect on the host: what a compiled program calls back while it runs.
 //!
 //! Such an operation becomes a custom call with the text form of the operation, so that a program
-//! holds no pointer into this process: when XLA comes to the call, the text is parsed again, and the
-//! operation is told the values of its operands. XLA:CPU can call back; plugins cannot.
+//! holds no pointer into this process: when XLA comes to the call, the text is parsed again, and
+//! the operation is told the values of its operands. XLA:CPU can call back; plugins cannot.
 
 use std::cell::RefCell;
 use std::collections::HashMap;

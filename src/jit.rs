@@ -105,8 +105,9 @@ impl<A: Tree, R: Tree, F: Fn(A) -> R> Jit<A, R, F> {
     /// Measures how to compile the function where there is a choice: the first call for each type
     /// of arguments compiles up to four programs and runs each of them many times on these
     /// arguments, for a third of a second at most for each unless a single run takes longer. The
-    /// fastest one is used from then on; what there is a choice of, [`Tuning`](crate::Tuning) says. Values are
-    /// the same but for the order of sums, so that two machines may differ in the last digits.
+    /// fastest one is used from then on; what there is a choice of, [`Tuning`](crate::Tuning) says.
+    /// Values are the same but for the order of sums, so that two machines may differ in the last
+    /// digits.
     ///
     /// Without it, a model of the costs chooses, as it always does for [`lower`](Jit::lower), and
     /// for functions that print, which must not do so again and again.
@@ -131,9 +132,9 @@ impl<A: Tree, R: Tree, F: Fn(A) -> R> Jit<A, R, F> {
         self.forget()
     }
 
-    /// Compiles the function for the kernels of XLA alone. Otherwise a loop on a CPU calls a kernel of
-    /// this library where it multiplies with a matrix that is the same at every step, and that kernel
-    /// was measured to be faster; sums are associated in another way then.
+    /// Compiles the function for the kernels of XLA alone. Otherwise a loop on a CPU calls a kernel
+    /// of this library where it multiplies with a matrix that is the same at every step, and that
+    /// kernel was measured to be faster; sums are associated in another way then.
     ///
     /// # Examples
     /// ```

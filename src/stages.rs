@@ -359,8 +359,8 @@ impl<A: Tree, R: Tree> Compiled<A, R> {
         self.executable.program().memory()
     }
 
-    /// Runs the program on arguments of the types it was compiled for. Results are tied to its device
-    /// if the arguments are.
+    /// Runs the program on arguments of the types it was compiled for. Results are tied to its
+    /// device if the arguments are.
     pub(crate) fn run(&self, leaves: &[Tensor], is_tied: bool, location: Location) -> Result<R> {
         let arrays = trace::arrays(self.captures.iter().chain(leaves));
         let results = arrays.and_then(|arrays| self.executable.run(&arrays, is_tied, location));

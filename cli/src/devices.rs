@@ -13,10 +13,10 @@ use crate::{output, probe};
 
 /// List the devices that programs can run on
 ///
-/// These are the CPU devices and those of the PJRT plugins that are found: in the packages jax_plugins/*
-/// of the Python environments on the path, where pip puts them, and in the environment variable
-/// PJRT_NAMES_AND_LIBRARY_PATHS (NAME:PATH between commas). For a plugin that cannot be used, the
-/// reason is given.
+/// These are the CPU devices and those of the PJRT plugins that are found: in the packages
+/// jax_plugins/* of the Python environments on the path, where pip puts them, and in the
+/// environment variable PJRT_NAMES_AND_LIBRARY_PATHS (NAME:PATH between commas). For a plugin that
+/// cannot be used, the reason is given.
 ///
 /// Each plugin is tried in a process of its own: one that crashes does no harm.
 #[derive(Args)]
@@ -31,8 +31,9 @@ pub struct Devices {
 
     /// Print one JSON object instead
     ///
-    /// Its members are platforms, each with name, version, library (of a plugin) and devices (device,
-    /// kind, memory_bytes, memory_in_use_bytes), and unusable, plugins with name, library and reason.
+    /// Its members are platforms, each with name, version, library (of a plugin) and devices
+    /// (device, kind, memory_bytes, memory_in_use_bytes), and unusable, plugins with name, library
+    /// and reason.
     #[arg(long)]
     json: bool,
 

@@ -31,8 +31,8 @@ pub fn platform(plugin: &Plugin, options: &XlaFlags) -> Result<Platform, String>
     Err(message.trim_end().to_owned())
 }
 
-/// Whether a process outlives the start of a device; if not, how it ended. That the device cannot be
-/// used is no such end.
+/// Whether a process outlives the start of a device; if not, how it ended. That the device cannot
+/// be used is no such end.
 pub fn survives(device: &str, options: &XlaFlags) -> Result<(), String> {
     start(OsStr::new(device), options).map(drop)
 }

@@ -2,8 +2,8 @@
 //! process, and the command has to say so instead of going down with it.
 //!
 //! The process is this program with `worker` as its first argument. It writes the line `read` to
-//! standard output when the file was read, and then `done` and the answer, or `failed` and the failure.
-//! If neither comes, XLA has ended it.
+//! standard output when the file was read, and then `done` and the answer, or `failed` and the
+//! failure. If neither comes, XLA has ended it.
 
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};

@@ -11,9 +11,9 @@ use syn::{Data, DeriveInput, Error, Field, Index, Member, parse_macro_input, par
 /// copied along, and is part of the structure of the tree. It must be `Clone + Debug`, and `Debug`
 /// must tell its values apart: a compiled function takes values that print the same for the same.
 ///
-/// A field marked `#[tree(state)]` is a tree whose leaves are state (batch statistics, a counter, keys)
-/// and no parameters: they are traced, saved and carried by loops as any other, and gradients and
-/// optimisers pass them by. Whatever such a field holds, all of it is state.
+/// A field marked `#[tree(state)]` is a tree whose leaves are state (batch statistics, a counter,
+/// keys) and no parameters: they are traced, saved and carried by loops as any other, and gradients
+/// and optimisers pass them by. Whatever such a field holds, all of it is state.
 #[proc_macro_derive(Tree, attributes(tree))]
 pub fn derive_tree(input: proc_macro::TokenStream) -> proc_macro::TokenStream {
     let input = parse_macro_input!(input as DeriveInput);
@@ -139,7 +139,8 @@ enum Role {
     Static,
 }
 
-/// What the attribute of a field says, `#[tree(static)]` or `#[tree(state)]`; any other is a mistake.
+/// What the attribute of a field says, `#[tree(static)]` or `#[tree(state)]`; any other is a
+/// mistake.
 fn role(field: &Field) -> Result<Role, Error> {
     let mut role = Role::Part;
     for attribute in field.attrs.iter().filter(|a| a.path().is_ident("tree")) {

@@ -129,8 +129,8 @@ pub(crate) trait Operation: Text {
         self.simplify(inputs, at)
     }
 
-    /// As [`simplify`](Operation::simplify), behind fission, with what a CPU computes faster in a loop
-    /// by a kernel of ours.
+    /// As [`simplify`](Operation::simplify), behind fission, with what a CPU computes faster in a
+    /// loop by a kernel of ours.
     fn pack(&self, inputs: &[Value], at: &mut Simplifier) -> Option<Vec<Value>> {
         self.simplify(inputs, at)
     }

@@ -19,7 +19,8 @@ pub fn extension() -> PathBuf {
     root().join("xla_extension/dist")
 }
 
-/// An XLA_EXTENSION_DIR of the user's own. Cargo hands us the repository's through the same variable.
+/// An XLA_EXTENSION_DIR of the user's own. Cargo hands us the repository's through the same
+/// variable.
 pub fn extension_of_the_user() -> Option<PathBuf> {
     let dir = PathBuf::from(env::var_os(XLA_EXTENSION_DIR).filter(|dir| !dir.is_empty())?);
     (dir != extension()).then_some(dir)

@@ -224,8 +224,8 @@ pub fn lock(cache: &Path) -> Result<File> {
     Ok(lock)
 }
 
-/// The directory for what is not whole yet, empty. Only the holder of the lock has one: what is there
-/// is of a run that broke off.
+/// The directory for what is not whole yet, empty. Only the holder of the lock has one: what is
+/// there is of a run that broke off.
 pub fn empty_partial(cache: &Path) -> Result<PathBuf> {
     let partial = cache.join("partial");
     if partial.exists() {

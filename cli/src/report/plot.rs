@@ -38,7 +38,8 @@ impl Unit {
         }
     }
 
-    /// A value with one digit that is not zero, such as 20,000, in the short form of an axis: `20k`.
+    /// A value with one digit that is not zero, such as 20,000, in the short form of an axis:
+    /// `20k`.
     fn tick(self, digit: u64, exponent: i32) -> String {
         let (names, least) = match self {
             Unit::Count => (["", "k", "M", "G", "T"], 0),

@@ -386,10 +386,10 @@ impl Scan {
         self
     }
 
-    /// Shows on standard error how many steps have been made, from the first to the last: a bar with
-    /// `label` on a terminal, and elsewhere a line for each tenth of the steps. It costs a call of the
-    /// host in each step. As [`debug_print`](crate::debug_print) it works on CPUs only, and derivatives
-    /// tell of the loop that goes forwards.
+    /// Shows on standard error how many steps have been made, from the first to the last: a bar
+    /// with `label` on a terminal, and elsewhere a line for each tenth of the steps. It costs a
+    /// call of the host in each step. As [`debug_print`](crate::debug_print) it works on CPUs only,
+    /// and derivatives tell of the loop that goes forwards.
     ///
     /// ```
     /// # use onetrace::prelude::*;

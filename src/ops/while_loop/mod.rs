@@ -216,10 +216,10 @@ impl While {
         While { max_steps: None }
     }
 
-    /// The number of steps after which the loop stops even if its condition is still true. It then has
-    /// a reverse mode, whose work follows the steps that are made, and whose memory is √n for a bound
-    /// of n: √n chunks of √n steps, of which those that are needed are computed twice. A loop over a
-    /// batch, which [`vmap`](crate::vmap) makes of a gradient, goes through all n steps. A
+    /// The number of steps after which the loop stops even if its condition is still true. It then
+    /// has a reverse mode, whose work follows the steps that are made, and whose memory is √n for a
+    /// bound of n: √n chunks of √n steps, of which those that are needed are computed twice. A loop
+    /// over a batch, which [`vmap`](crate::vmap) makes of a gradient, goes through all n steps. A
     /// [`fori_loop`](While::fori_loop) stops there too. The bound must be less than 2^63.
     pub fn max_steps(mut self, steps: usize) -> While {
         self.max_steps = Some(steps);

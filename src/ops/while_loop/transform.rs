@@ -40,7 +40,8 @@ impl WhileOp {
         let along: Vec<Tensor> = along.map(|(t, x)| or_zeros(t.clone(), x.aval())).collect();
         let along = flagged(&along, &flags);
 
-        // The new body has the tangents behind all values, and the operation has the captures first.
+        // The new body has the tangents behind all values, and the operation has the captures
+        // first.
         let (m, n, dm, dn) = (captures.len(), carry.len(), captures_along.len(), along.len());
         let values = m + n;
         let order = [0..m, values..values + dm, m..values, values + dm..values + dm + dn];
@@ -156,9 +157,9 @@ impl WhileOp {
         Ok(outputs.zip(flags).map(batched).collect())
     }
 
-    /// A loop over batches, each member of which has its own condition: it goes on until all are done,
-    /// and those that are done stay as they are. The first captures of the body are those of the
-    /// condition.
+    /// A loop over batches, each member of which has its own condition: it goes on until all are
+    /// done, and those that are done stay as they are. The first captures of the body are those of
+    /// the condition.
     fn until_all_are_done(&self, condition: &Func, body: &Func) -> Result<WhileOp> {
         let params =
             |func: &Func| -> Vec<Aval> { func.param_avals().into_iter().cloned().collect() };
