@@ -3,8 +3,8 @@
 
 mod common;
 
-use common::{Tolerance, assert_close_in, ramp_tensor};
-use onetrace::ir::print;
+use common::{Tolerance, all_avals, assert_close_in, ramp_tensor};
+use onetrace::ir::{Func, print};
 use onetrace::prelude::*;
 use onetrace::{SAME, Vmap, vmap};
 
@@ -96,20 +96,11 @@ fn ties_share_the_cotangent() {
     assert_eq!(gradient.to_vec::<f32>().unwrap(), [0.0, 0.5, 0.5, 1.0, 0.0, 0.0]);
 }
 
-/// The types of all values of a function, those of its regions included, that have so many axes of
-/// that size.
-fn values_with_axis(func: &onetrace::ir::Func, size: usize) -> Vec<String> {
-    let mut found: Vec<String> = func
-        .equations()
-        .iter()
-        .flat_map(|e| e.outputs().iter().map(|&v| func.aval(v)))
-        .filter(|aval| aval.shape.contains(&size))
-        .map(ToString::to_string)
-        .collect();
-    for region in func.equations().iter().flat_map(|e| e.regions()) {
-        found.extend(values_with_axis(region, size));
-    }
-    found
+/// The types of all values of a function, those of its regions included, that have an axis of that
+/// size.
+fn values_with_axis(func: &Func, size: usize) -> Vec<String> {
+    let with_axis = all_avals(func).filter(|aval| aval.shape.contains(&size));
+    with_axis.map(ToString::to_string).collect()
 }
 
 /// What the derivative needs of each step is kept for each step, and what is the same at every step

@@ -2,7 +2,9 @@
 
 mod common;
 
-use common::{Tolerance, assert_close, error_of};
+use std::collections::BTreeSet;
+
+use common::{Tolerance, all_avals, all_equations, assert_close, error_of};
 use onetrace::hessian;
 use onetrace::prelude::*;
 
@@ -183,18 +185,12 @@ fn a_fori_loop_of_a_bound_has_reverse_mode() {
     }
 }
 
-/// The names of all operations, those of regions included, and all shapes.
-fn count(func: &onetrace::ir::Func, name: &str) -> usize {
-    let equations = func.equations();
-    let own = equations.iter().filter(|e| e.name() == name).count();
-    own + equations.iter().flat_map(|e| e.regions()).map(|f| count(f, name)).sum::<usize>()
-}
-
 #[test]
 fn without_a_derivative_it_is_one_while() {
     let lowered = jit(looped(1_000_000, 100)).lower(start()).unwrap();
     assert_eq!(lowered.hlo().unwrap().matches(" while(").count(), 1);
-    assert_eq!(count(lowered.simplified(), "while"), 1);
+    let equations = all_equations(lowered.simplified());
+    assert_eq!(equations.iter().filter(|(_, equation)| equation.name() == "while").count(), 1);
     let batched = jit(vmap(looped(1_000_000, 100)))
         .lower((Tensor::ones([3, 2], DType::F64), Tensor::ones([3, 2], DType::F64)));
     assert_eq!(batched.unwrap().hlo().unwrap().matches(" while(").count(), 1);
@@ -203,16 +199,9 @@ fn without_a_derivative_it_is_one_while() {
 #[test]
 fn what_is_kept_is_the_root_of_the_bound() {
     let lowered = jit(grad(looped(10_000, 7))).lower(start()).unwrap();
-    let mut leading = std::collections::BTreeSet::new();
-    fn collect(func: &onetrace::ir::Func, sizes: &mut std::collections::BTreeSet<usize>) {
-        for equation in func.equations() {
-            let shapes = equation.outputs().iter().map(|&v| &func.aval(v).shape);
-            sizes.extend(shapes.flatten().copied());
-            equation.regions().into_iter().for_each(|region| collect(region, sizes));
-        }
-    }
-    collect(lowered.simplified(), &mut leading);
-    assert_eq!(leading.into_iter().collect::<Vec<_>>(), [2, 100]);
+    let shapes = all_avals(lowered.simplified()).map(|aval| &aval.shape);
+    let sizes: BTreeSet<usize> = shapes.flatten().copied().collect();
+    assert_eq!(sizes, [2, 100].into());
     // Weights that a step uses are not kept for every chunk.
     let w = Tensor::ones([3, 3], DType::F64);
     let f = |(w, x): (Tensor, Tensor)| {

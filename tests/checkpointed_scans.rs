@@ -1,8 +1,11 @@
 //! The memory of reverse mode through a long scan is a choice: what is kept, by the shapes of what the
 //! program computes and by XLA's own account.
 
+mod common;
+
 use std::collections::BTreeMap;
 
+use common::all_avals;
 use onetrace::ir::Func;
 use onetrace::prelude::*;
 use onetrace::{Checkpoint, Lowered};
@@ -26,16 +29,10 @@ fn gradient(checkpoint: Checkpoint, steps: usize) -> Lowered<Arguments, nn::GruC
 
 /// How often each shape comes out of an operation of `func` or of one of its regions.
 fn shapes(func: &Func) -> BTreeMap<Vec<usize>, usize> {
-    fn count(func: &Func, found: &mut BTreeMap<Vec<usize>, usize>) {
-        for equation in func.equations() {
-            for &output in equation.outputs() {
-                *found.entry(func.aval(output).shape.to_vec()).or_default() += 1;
-            }
-            equation.regions().into_iter().for_each(|region| count(region, found));
-        }
-    }
     let mut found = BTreeMap::new();
-    count(func, &mut found);
+    for aval in all_avals(func) {
+        *found.entry(aval.shape.to_vec()).or_default() += 1;
+    }
     found
 }
 

@@ -53,6 +53,13 @@ fn run(program: &Compiled<Tensor, (Tensor, Tensor)>) -> (f32, Vec<f32>) {
     (value.item().unwrap(), slopes.to_vec().unwrap())
 }
 
+/// The file of the one program that is kept, and what the program gives.
+fn kept(directory: &Path) -> (PathBuf, (f32, Vec<f32>)) {
+    let expected = run(&compile(&XlaOptions::new()));
+    let [path] = &files(directory)[..] else { panic!("one program is kept") };
+    (path.clone(), expected)
+}
+
 #[test]
 fn a_program_that_is_there_is_not_compiled() {
     let (_alone, directory) = cache();
@@ -130,9 +137,8 @@ fn devices_have_programs_of_their_own() {
 fn damaged_files_are_compiled_again_and_replaced() {
     let (_alone, directory) = cache();
     let none = XlaOptions::new();
-    let expected = run(&compile(&none));
-    let [path] = &files(directory.path())[..] else { panic!("one program is kept") };
-    let whole = fs::read(path).unwrap();
+    let (path, expected) = kept(directory.path());
+    let whole = fs::read(&path).unwrap();
     let flipped = |position: usize| {
         let mut bytes = whole.clone();
         bytes[position] ^= 1;
@@ -143,7 +149,7 @@ fn damaged_files_are_compiled_again_and_replaced() {
     damaged.extend([0, 25, 51, whole.len() / 2, whole.len() - 1].map(flipped));
     damaged.push([&whole[..], b"more"].concat());
     for bytes in damaged {
-        fs::write(path, &bytes).unwrap();
+        fs::write(&path, &bytes).unwrap();
         let (program, counts) = counted(|| compile(&none));
         assert_eq!(counts, (1, 0), "{} bytes", bytes.len());
         assert_eq!(run(&program), expected);
@@ -156,11 +162,10 @@ fn a_whole_file_that_xla_does_not_take_is_replaced() {
     use sha2::{Digest, Sha256};
     let (_alone, directory) = cache();
     let none = XlaOptions::new();
-    let expected = run(&compile(&none));
-    let [path] = &files(directory.path())[..] else { panic!("one program is kept") };
+    let (path, expected) = kept(directory.path());
     for program in [&b""[..], b"not a program"] {
         let file = [b"onetrace program 1\n", &Sha256::digest(program)[..], program].concat();
-        fs::write(path, file).unwrap();
+        fs::write(&path, file).unwrap();
         let (program, counts) = counted(|| compile(&none));
         assert_eq!(counts, (1, 0));
         assert_eq!(run(&program), expected);

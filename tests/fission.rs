@@ -1,29 +1,79 @@
 //! What fission makes of loops, text in and text out. `tests/fission_values.rs` has the values.
 
 use expect_test::{Expect, expect};
-use onetrace::ir::{check, parse};
+use onetrace::ir::{Func, check, parse};
 
-/// Checks that `text` becomes this, and that nothing more is done a second time.
+/// A cell whose input is multiplied with a matrix so large that this is worth doing before the loop.
+const RECURRENCE: &str = r#"func @f(%0 "w": f32[160,160], %1 "h": f32[160], %2 "xs": f32[5,160]) -> (f32[160]) {
+  %3: f32[160] = scan {length=5, reverse=false, unroll=1, constants=1, carry=1, body=func @step(%0: f32[160,160], %1: f32[160], %2: f32[160]) -> (f32[160]) {
+    %3: f32[160] = dot {lhs_contract=[0], rhs_contract=[0], lhs_batch=[], rhs_batch=[]} %2 %0
+    %4: f32[160] = add %1 %3
+    %5: f32[160] = tanh %4
+    return %5
+  }} %0 %1 %2
+  return %3
+}"#;
+
+/// A cell with an output that the next step does not need.
+const READOUT: &str = r#"func @f(%0 "w": f32[160,160], %1 "h": f32[160], %2 "xs": f32[5,160]) -> (f32[160], f32[5,160]) {
+  %3: f32[160], %4: f32[5,160] = scan {length=5, reverse=false, unroll=1, constants=1, carry=1, body=func @step(%0: f32[160,160], %1: f32[160], %2: f32[160]) -> (f32[160], f32[160]) {
+    %3: f32[160] = add %1 %2
+    %4: f32[160] = tanh %3
+    %5: f32[160] = dot {lhs_contract=[0], rhs_contract=[0], lhs_batch=[], rhs_batch=[]} %4 %0
+    return %4, %5
+  }} %0 %1 %2
+  return %3, %4
+}"#;
+
+/// A sum of products of two vectors of each step.
+const OUTER_PRODUCTS: &str = r#"func @f(%0 "sum": f32[16,16], %1 "xs": f32[5,16], %2 "ys": f32[5,16]) -> (f32[16,16]) {
+  %3: f32[16,16] = scan {length=5, reverse=false, unroll=1, constants=0, carry=1, body=func @step(%0: f32[16,16], %1: f32[16], %2: f32[16]) -> (f32[16,16]) {
+    %3: f32[16,16] = dot {lhs_contract=[], rhs_contract=[], lhs_batch=[], rhs_batch=[]} %1 %2
+    %4: f32[16,16] = add %0 %3
+    return %4
+  }} %0 %1 %2
+  return %3
+}"#;
+
+/// The text with something else in it.
 #[track_caller]
-fn check(text: &str, expected: Expect) {
+fn with(text: &str, old: &str, new: &str) -> String {
+    assert!(text.contains(old), "there is no {old} in {text}");
+    text.replace(old, new)
+}
+
+/// What fission makes of `text`, to which nothing more is done a second time.
+#[track_caller]
+fn fissioned(text: &str) -> Func {
     let fissioned = parse::parse(text).unwrap().simplified().fissioned();
     check::check(&fissioned).unwrap();
-    expected.assert_eq(&fissioned.to_string());
     assert_eq!(fissioned.fissioned(), fissioned, "a second time");
+    fissioned
+}
+
+/// Checks that `text` becomes this.
+#[track_caller]
+fn check(text: &str, expected: Expect) {
+    expected.assert_eq(&fissioned(text).to_string());
+}
+
+/// Checks that `text` stays what it is.
+#[track_caller]
+fn check_stays(text: &str) {
+    assert_eq!(fissioned(text).to_string(), parse::parse(text).unwrap().to_string());
+}
+
+/// Checks that with something else in `text` the same happens.
+#[track_caller]
+fn check_same_but(text: &str, old: &str, new: &str) {
+    let expected = with(&fissioned(text).to_string(), old, new);
+    assert_eq!(fissioned(&with(text, old, new)).to_string(), expected);
 }
 
 #[test]
 fn products_of_the_xs_are_one_product_before_the_loop() {
     check(
-        r#"func @f(%0 "w": f32[160,160], %1 "h": f32[160], %2 "xs": f32[5,160]) -> (f32[160]) {
-          %3: f32[160] = scan {length=5, reverse=false, unroll=1, constants=1, carry=1, body=func @step(%0: f32[160,160], %1: f32[160], %2: f32[160]) -> (f32[160]) {
-            %3: f32[160] = dot {lhs_contract=[0], rhs_contract=[0], lhs_batch=[], rhs_batch=[]} %2 %0
-            %4: f32[160] = add %1 %3
-            %5: f32[160] = tanh %4
-            return %5
-          }} %0 %1 %2
-          return %3
-        }"#,
+        RECURRENCE,
         expect![[r#"
             func @f(%0 "w": f32[160,160], %1 "h": f32[160], %2 "xs": f32[5,160]) -> (f32[160]) {
               %3: f32[5,160] = dot {lhs_contract=[1], rhs_contract=[0], lhs_batch=[], rhs_batch=[]} %2 %0
@@ -41,33 +91,12 @@ fn products_of_the_xs_are_one_product_before_the_loop() {
 #[test]
 fn products_with_small_matrices_stay() {
     // A product with a matrix in the nearest cache is as fast as reading its result would be.
-    check(
-        r#"func @f(%0 "w": f32[16,16], %1 "h": f32[16], %2 "xs": f32[5,16]) -> (f32[16]) {
-          %3: f32[16] = scan {length=5, reverse=false, unroll=1, constants=1, carry=1, body=func @step(%0: f32[16,16], %1: f32[16], %2: f32[16]) -> (f32[16]) {
-            %3: f32[16] = dot {lhs_contract=[0], rhs_contract=[0], lhs_batch=[], rhs_batch=[]} %2 %0
-            %4: f32[16] = add %1 %3
-            %5: f32[16] = tanh %4
-            return %5
-          }} %0 %1 %2
-          return %3
-        }"#,
-        expect![[r#"
-            func @f(%0 "w": f32[16,16], %1 "h": f32[16], %2 "xs": f32[5,16]) -> (f32[16]) {
-              %3: f32[16] = scan {length=5, reverse=false, unroll=1, constants=1, carry=1, body=func @step(%0: f32[16,16], %1: f32[16], %2: f32[16]) -> (f32[16]) {
-                %3: f32[16] = dot {lhs_contract=[0], rhs_contract=[0], lhs_batch=[], rhs_batch=[]} %2 %0
-                %4: f32[16] = add %1 %3
-                %5: f32[16] = tanh %4
-                return %5
-              }} %0 %1 %2
-              return %3
-            }
-        "#]],
-    );
+    check_stays(&with(RECURRENCE, "160", "16"));
 }
 
 #[test]
 fn products_with_many_rows_stay() {
-    check(
+    check_stays(
         r#"func @f(%0 "w": f32[160,160], %1 "h": f32[16,160], %2 "xs": f32[5,16,160]) -> (f32[16,160]) {
           %3: f32[16,160] = scan {length=5, reverse=false, unroll=1, constants=1, carry=1, body=func @step(%0: f32[160,160], %1: f32[16,160], %2: f32[16,160]) -> (f32[16,160]) {
             %3: f32[16,160] = dot {lhs_contract=[1], rhs_contract=[0], lhs_batch=[], rhs_batch=[]} %2 %0
@@ -77,32 +106,13 @@ fn products_with_many_rows_stay() {
           }} %0 %1 %2
           return %3
         }"#,
-        expect![[r#"
-            func @f(%0 "w": f32[160,160], %1 "h": f32[16,160], %2 "xs": f32[5,16,160]) -> (f32[16,160]) {
-              %3: f32[16,160] = scan {length=5, reverse=false, unroll=1, constants=1, carry=1, body=func @step(%0: f32[160,160], %1: f32[16,160], %2: f32[16,160]) -> (f32[16,160]) {
-                %3: f32[16,160] = dot {lhs_contract=[1], rhs_contract=[0], lhs_batch=[], rhs_batch=[]} %2 %0
-                %4: f32[16,160] = add %1 %3
-                %5: f32[16,160] = tanh %4
-                return %5
-              }} %0 %1 %2
-              return %3
-            }
-        "#]],
     );
 }
 
 #[test]
 fn what_only_the_ys_need_is_computed_after_the_loop() {
     check(
-        r#"func @f(%0 "w": f32[160,160], %1 "h": f32[160], %2 "xs": f32[5,160]) -> (f32[160], f32[5,160]) {
-          %3: f32[160], %4: f32[5,160] = scan {length=5, reverse=false, unroll=1, constants=1, carry=1, body=func @step(%0: f32[160,160], %1: f32[160], %2: f32[160]) -> (f32[160], f32[160]) {
-            %3: f32[160] = add %1 %2
-            %4: f32[160] = tanh %3
-            %5: f32[160] = dot {lhs_contract=[0], rhs_contract=[0], lhs_batch=[], rhs_batch=[]} %4 %0
-            return %4, %5
-          }} %0 %1 %2
-          return %3, %4
-        }"#,
+        READOUT,
         expect![[r#"
             func @f(%0 "w": f32[160,160], %1 "h": f32[160], %2 "xs": f32[5,160]) -> (f32[160], f32[5,160]) {
               %3: f32[160], %4: f32[5,160] = scan {length=5, reverse=false, unroll=1, constants=0, carry=1, body=func @step(%0: f32[160], %1: f32[160]) -> (f32[160], f32[160]) {
@@ -150,7 +160,7 @@ fn what_is_made_of_a_stacked_value_is_not_stacked() {
 
 #[test]
 fn a_small_value_is_stacked_and_not_the_large_ones_it_is_made_of() {
-    check(
+    check_stays(
         r#"func @f(%0 "h": f32[64], %1 "xs": f32[5,64]) -> (f32[64], f32[5]) {
           %2: f32[64], %3: f32[5] = scan {length=5, reverse=false, unroll=1, constants=0, carry=1, body=func @step(%0: f32[64], %1: f32[64]) -> (f32[64], f32[]) {
             %2: f32[64] = add %0 %1
@@ -160,31 +170,13 @@ fn a_small_value_is_stacked_and_not_the_large_ones_it_is_made_of() {
           }} %0 %1
           return %2, %3
         }"#,
-        expect![[r#"
-            func @f(%0 "h": f32[64], %1 "xs": f32[5,64]) -> (f32[64], f32[5]) {
-              %2: f32[64], %3: f32[5] = scan {length=5, reverse=false, unroll=1, constants=0, carry=1, body=func @step(%0: f32[64], %1: f32[64]) -> (f32[64], f32[]) {
-                %2: f32[64] = add %0 %1
-                %3: f32[64] = tanh %2
-                %4: f32[] = reduce {kind=sum, axes=[0]} %3
-                return %3, %4
-              }} %0 %1
-              return %2, %3
-            }
-        "#]],
     );
 }
 
 #[test]
 fn a_sum_of_outer_products_is_one_product_over_the_steps() {
     check(
-        r#"func @f(%0 "sum": f32[16,16], %1 "xs": f32[5,16], %2 "ys": f32[5,16]) -> (f32[16,16]) {
-          %3: f32[16,16] = scan {length=5, reverse=false, unroll=1, constants=0, carry=1, body=func @step(%0: f32[16,16], %1: f32[16], %2: f32[16]) -> (f32[16,16]) {
-            %3: f32[16,16] = dot {lhs_contract=[], rhs_contract=[], lhs_batch=[], rhs_batch=[]} %1 %2
-            %4: f32[16,16] = add %0 %3
-            return %4
-          }} %0 %1 %2
-          return %3
-        }"#,
+        OUTER_PRODUCTS,
         expect![[r#"
             func @f(%0 "sum": f32[16,16], %1 "xs": f32[5,16], %2 "ys": f32[5,16]) -> (f32[16,16]) {
               %3: f32[16,16] = dot {lhs_contract=[0], rhs_contract=[0], lhs_batch=[], rhs_batch=[]} %1 %2
@@ -252,7 +244,7 @@ fn gradients_of_weights_are_products_over_the_stacked_states() {
 
 #[test]
 fn sums_that_cost_more_to_stack_stay() {
-    check(
+    check_stays(
         r#"func @f(%0 "sum": f32[], %1 "h": f32[64], %2 "xs": f32[5,64]) -> (f32[], f32[64]) {
           %3: f32[], %4: f32[64] = scan {length=5, reverse=false, unroll=1, constants=0, carry=2, body=func @step(%0: f32[], %1: f32[64], %2: f32[64]) -> (f32[], f32[64]) {
             %3: f32[64] = add %1 %2
@@ -263,24 +255,12 @@ fn sums_that_cost_more_to_stack_stay() {
           }} %0 %1 %2
           return %3, %4
         }"#,
-        expect![[r#"
-            func @f(%0 "sum": f32[], %1 "h": f32[64], %2 "xs": f32[5,64]) -> (f32[], f32[64]) {
-              %3: f32[], %4: f32[64] = scan {length=5, reverse=false, unroll=1, constants=0, carry=2, body=func @step(%0: f32[], %1: f32[64], %2: f32[64]) -> (f32[], f32[64]) {
-                %3: f32[64] = add %1 %2
-                %4: f32[64] = tanh %3
-                %5: f32[] = reduce {kind=sum, axes=[0]} %4
-                %6: f32[] = add %0 %5
-                return %6, %4
-              }} %0 %1 %2
-              return %3, %4
-            }
-        "#]],
     );
 }
 
 #[test]
 fn sums_that_are_looked_at_stay() {
-    check(
+    check_stays(
         r#"func @f(%0 "sum": f32[16,16], %1 "xs": f32[5,16]) -> (f32[16,16], f32[5,16]) {
           %2: f32[16,16], %3: f32[5,16] = scan {length=5, reverse=false, unroll=1, constants=0, carry=1, body=func @step(%0: f32[16,16], %1: f32[16]) -> (f32[16,16], f32[16]) {
             %2: f32[16,16] = dot {lhs_contract=[], rhs_contract=[], lhs_batch=[], rhs_batch=[]} %1 %1
@@ -290,42 +270,12 @@ fn sums_that_are_looked_at_stay() {
           }} %0 %1
           return %2, %3
         }"#,
-        expect![[r#"
-            func @f(%0 "sum": f32[16,16], %1 "xs": f32[5,16]) -> (f32[16,16], f32[5,16]) {
-              %2: f32[16,16], %3: f32[5,16] = scan {length=5, reverse=false, unroll=1, constants=0, carry=1, body=func @step(%0: f32[16,16], %1: f32[16]) -> (f32[16,16], f32[16]) {
-                %2: f32[16,16] = dot {lhs_contract=[], rhs_contract=[], lhs_batch=[], rhs_batch=[]} %1 %1
-                %3: f32[16,16] = add %0 %2
-                %4: f32[16] = reduce {kind=max, axes=[0]} %0
-                return %3, %4
-              }} %0 %1
-              return %2, %3
-            }
-        "#]],
     );
 }
 
 #[test]
 fn sums_of_integers_stay() {
-    check(
-        r#"func @f(%0 "sum": i32[16,16], %1 "xs": i32[5,16], %2 "ys": i32[5,16]) -> (i32[16,16]) {
-          %3: i32[16,16] = scan {length=5, reverse=false, unroll=1, constants=0, carry=1, body=func @step(%0: i32[16,16], %1: i32[16], %2: i32[16]) -> (i32[16,16]) {
-            %3: i32[16,16] = dot {lhs_contract=[], rhs_contract=[], lhs_batch=[], rhs_batch=[]} %1 %2
-            %4: i32[16,16] = add %0 %3
-            return %4
-          }} %0 %1 %2
-          return %3
-        }"#,
-        expect![[r#"
-            func @f(%0 "sum": i32[16,16], %1 "xs": i32[5,16], %2 "ys": i32[5,16]) -> (i32[16,16]) {
-              %3: i32[16,16] = scan {length=5, reverse=false, unroll=1, constants=0, carry=1, body=func @step(%0: i32[16,16], %1: i32[16], %2: i32[16]) -> (i32[16,16]) {
-                %3: i32[16,16] = dot {lhs_contract=[], rhs_contract=[], lhs_batch=[], rhs_batch=[]} %1 %2
-                %4: i32[16,16] = add %0 %3
-                return %4
-              }} %0 %1 %2
-              return %3
-            }
-        "#]],
-    );
+    check_stays(&with(OUTER_PRODUCTS, "f32", "i32"));
 }
 
 #[test]
@@ -356,7 +306,7 @@ fn a_sum_beside_a_sum_of_products_is_a_product_with_ones() {
 
 #[test]
 fn a_loop_that_only_adds_up_stays_one() {
-    check(
+    check_stays(
         r#"func @f(%0 "sum": f32[16], %1 "xs": f32[5,16]) -> (f32[16]) {
           %2: f32[16] = scan {length=5, reverse=false, unroll=1, constants=0, carry=1, body=func @step(%0: f32[16], %1: f32[16]) -> (f32[16]) {
             %2: f32[16] = add %0 %1
@@ -364,15 +314,6 @@ fn a_loop_that_only_adds_up_stays_one() {
           }} %0 %1
           return %2
         }"#,
-        expect![[r#"
-            func @f(%0 "sum": f32[16], %1 "xs": f32[5,16]) -> (f32[16]) {
-              %2: f32[16] = scan {length=5, reverse=false, unroll=1, constants=0, carry=1, body=func @step(%0: f32[16], %1: f32[16]) -> (f32[16]) {
-                %2: f32[16] = add %0 %1
-                return %2
-              }} %0 %1
-              return %2
-            }
-        "#]],
     );
 }
 
@@ -473,28 +414,7 @@ fn a_matrix_is_transposed_before_the_loop() {
 
 #[test]
 fn without_fission_the_loop_stays() {
-    check(
-        r#"func @f(%0 "w": f32[160,160], %1 "h": f32[160], %2 "xs": f32[5,160]) -> (f32[160]) {
-          %3: f32[160] = scan {length=5, reverse=false, unroll=1, fission=off, constants=1, carry=1, body=func @step(%0: f32[160,160], %1: f32[160], %2: f32[160]) -> (f32[160]) {
-            %3: f32[160] = dot {lhs_contract=[0], rhs_contract=[0], lhs_batch=[], rhs_batch=[]} %2 %0
-            %4: f32[160] = add %1 %3
-            %5: f32[160] = tanh %4
-            return %5
-          }} %0 %1 %2
-          return %3
-        }"#,
-        expect![[r#"
-            func @f(%0 "w": f32[160,160], %1 "h": f32[160], %2 "xs": f32[5,160]) -> (f32[160]) {
-              %3: f32[160] = scan {length=5, reverse=false, unroll=1, fission=off, constants=1, carry=1, body=func @step(%0: f32[160,160], %1: f32[160], %2: f32[160]) -> (f32[160]) {
-                %3: f32[160] = dot {lhs_contract=[0], rhs_contract=[0], lhs_batch=[], rhs_batch=[]} %2 %0
-                %4: f32[160] = add %1 %3
-                %5: f32[160] = tanh %4
-                return %5
-              }} %0 %1 %2
-              return %3
-            }
-        "#]],
-    );
+    check_stays(&with(RECURRENCE, "unroll=1", "unroll=1, fission=off"));
 }
 
 #[test]
@@ -529,30 +449,8 @@ fn effects_stay_in_the_loop() {
 
 #[test]
 fn an_effect_on_what_only_the_ys_need_keeps_it_in_the_loop() {
-    check(
-        r#"func @f(%0 "w": f32[160,160], %1 "h": f32[160], %2 "xs": f32[5,160]) -> (f32[160], f32[5,160]) {
-          %3: f32[160], %4: f32[5,160] = scan {length=5, reverse=false, unroll=1, constants=1, carry=1, body=func @step(%0: f32[160,160], %1: f32[160], %2: f32[160]) -> (f32[160], f32[160]) {
-            %3: f32[160] = add %1 %2
-            %4: f32[160] = tanh %3
-            %5: f32[160] = dot {lhs_contract=[0], rhs_contract=[0], lhs_batch=[], rhs_batch=[]} %4 %0
-            debug_print {format="{}", batch=[]} %5
-            return %4, %5
-          }} %0 %1 %2
-          return %3, %4
-        }"#,
-        expect![[r#"
-            func @f(%0 "w": f32[160,160], %1 "h": f32[160], %2 "xs": f32[5,160]) -> (f32[160], f32[5,160]) {
-              %3: f32[160], %4: f32[5,160] = scan {length=5, reverse=false, unroll=1, constants=1, carry=1, body=func @step(%0: f32[160,160], %1: f32[160], %2: f32[160]) -> (f32[160], f32[160]) {
-                %3: f32[160] = add %1 %2
-                %4: f32[160] = tanh %3
-                %5: f32[160] = dot {lhs_contract=[0], rhs_contract=[0], lhs_batch=[], rhs_batch=[]} %4 %0
-                debug_print {format="{}", batch=[]} %5
-                return %4, %5
-              }} %0 %1 %2
-              return %3, %4
-            }
-        "#]],
-    );
+    let print = r#"debug_print {format="{}", batch=[]} %5"#;
+    check_stays(&with(READOUT, "return %4, %5", &format!("{print}\nreturn %4, %5")));
 }
 
 #[test]
@@ -589,68 +487,18 @@ fn what_leaves_an_inner_loop_can_leave_the_outer_one() {
 
 #[test]
 fn a_reversed_loop_keeps_its_order() {
-    check(
-        r#"func @f(%0 "w": f32[160,160], %1 "h": f32[160], %2 "xs": f32[5,160]) -> (f32[160]) {
-          %3: f32[160] = scan {length=5, reverse=true, unroll=1, constants=1, carry=1, body=func @step(%0: f32[160,160], %1: f32[160], %2: f32[160]) -> (f32[160]) {
-            %3: f32[160] = dot {lhs_contract=[0], rhs_contract=[0], lhs_batch=[], rhs_batch=[]} %2 %0
-            %4: f32[160] = add %1 %3
-            %5: f32[160] = tanh %4
-            return %5
-          }} %0 %1 %2
-          return %3
-        }"#,
-        expect![[r#"
-            func @f(%0 "w": f32[160,160], %1 "h": f32[160], %2 "xs": f32[5,160]) -> (f32[160]) {
-              %3: f32[5,160] = dot {lhs_contract=[1], rhs_contract=[0], lhs_batch=[], rhs_batch=[]} %2 %0
-              %4: f32[160] = scan {length=5, reverse=true, unroll=1, constants=0, carry=1, body=func @step(%0: f32[160], %1: f32[160]) -> (f32[160]) {
-                %2: f32[160] = add %0 %1
-                %3: f32[160] = tanh %2
-                return %3
-              }} %1 %3
-              return %4
-            }
-        "#]],
-    );
+    check_same_but(RECURRENCE, "reverse=false", "reverse=true");
 }
 
 #[test]
 fn loops_of_one_step_stay() {
-    check(
-        r#"func @f(%0 "w": f32[160,160], %1 "h": f32[160], %2 "xs": f32[1,160]) -> (f32[160]) {
-          %3: f32[160] = scan {length=1, reverse=false, unroll=1, constants=1, carry=1, body=func @step(%0: f32[160,160], %1: f32[160], %2: f32[160]) -> (f32[160]) {
-            %3: f32[160] = dot {lhs_contract=[0], rhs_contract=[0], lhs_batch=[], rhs_batch=[]} %2 %0
-            %4: f32[160] = add %1 %3
-            %5: f32[160] = tanh %4
-            return %5
-          }} %0 %1 %2
-          return %3
-        }"#,
-        expect![[r#"
-            func @f(%0 "w": f32[160,160], %1 "h": f32[160], %2 "xs": f32[1,160]) -> (f32[160]) {
-              %3: f32[160] = scan {length=1, reverse=false, unroll=1, constants=1, carry=1, body=func @step(%0: f32[160,160], %1: f32[160], %2: f32[160]) -> (f32[160]) {
-                %3: f32[160] = dot {lhs_contract=[0], rhs_contract=[0], lhs_batch=[], rhs_batch=[]} %2 %0
-                %4: f32[160] = add %1 %3
-                %5: f32[160] = tanh %4
-                return %5
-              }} %0 %1 %2
-              return %3
-            }
-        "#]],
-    );
+    check_stays(&with(&with(RECURRENCE, "length=5", "length=1"), "f32[5,", "f32[1,"));
 }
 
 #[test]
 fn loops_of_no_steps_are_none() {
     check(
-        r#"func @f(%0 "w": f32[160,160], %1 "h": f32[160], %2 "xs": f32[0,160]) -> (f32[160], f32[0,160]) {
-          %3: f32[160], %4: f32[0,160] = scan {length=0, reverse=false, unroll=1, constants=1, carry=1, body=func @step(%0: f32[160,160], %1: f32[160], %2: f32[160]) -> (f32[160], f32[160]) {
-            %3: f32[160] = add %1 %2
-            %4: f32[160] = tanh %3
-            %5: f32[160] = dot {lhs_contract=[0], rhs_contract=[0], lhs_batch=[], rhs_batch=[]} %4 %0
-            return %4, %5
-          }} %0 %1 %2
-          return %3, %4
-        }"#,
+        &with(&with(READOUT, "length=5", "length=0"), "f32[5,", "f32[0,"),
         expect![[r#"
             func @f(%0 "w": f32[160,160], %1 "h": f32[160], %2 "xs": f32[0,160]) -> (f32[160], f32[0,160]) {
               %3: f32[0,160] = constant {value=f32[0,160](), name=""}
@@ -663,80 +511,25 @@ fn loops_of_no_steps_are_none() {
 #[test]
 fn products_before_the_loop_fit_in_the_memory() {
     // Five rows of 160 numbers.
-    check(
-        r#"func @f(%0 "w": f32[160,160], %1 "h": f32[160], %2 "xs": f32[5,160]) -> (f32[160]) {
-          %3: f32[160] = scan {length=5, reverse=false, unroll=1, fission=3200, constants=1, carry=1, body=func @step(%0: f32[160,160], %1: f32[160], %2: f32[160]) -> (f32[160]) {
-            %3: f32[160] = dot {lhs_contract=[0], rhs_contract=[0], lhs_batch=[], rhs_batch=[]} %2 %0
-            %4: f32[160] = add %1 %3
-            %5: f32[160] = tanh %4
-            return %5
-          }} %0 %1 %2
-          return %3
-        }"#,
-        expect![[r#"
-            func @f(%0 "w": f32[160,160], %1 "h": f32[160], %2 "xs": f32[5,160]) -> (f32[160]) {
-              %3: f32[5,160] = dot {lhs_contract=[1], rhs_contract=[0], lhs_batch=[], rhs_batch=[]} %2 %0
-              %4: f32[160] = scan {length=5, reverse=false, unroll=1, fission=3200, constants=0, carry=1, body=func @step(%0: f32[160], %1: f32[160]) -> (f32[160]) {
-                %2: f32[160] = add %0 %1
-                %3: f32[160] = tanh %2
-                return %3
-              }} %1 %3
-              return %4
-            }
-        "#]],
-    );
+    check_same_but(RECURRENCE, "unroll=1", "unroll=1, fission=3200");
 }
 
 #[test]
 fn products_that_do_not_fit_in_the_memory_stay() {
-    check(
-        r#"func @f(%0 "w": f32[160,160], %1 "h": f32[160], %2 "xs": f32[5,160]) -> (f32[160]) {
-          %3: f32[160] = scan {length=5, reverse=false, unroll=1, fission=3199, constants=1, carry=1, body=func @step(%0: f32[160,160], %1: f32[160], %2: f32[160]) -> (f32[160]) {
-            %3: f32[160] = dot {lhs_contract=[0], rhs_contract=[0], lhs_batch=[], rhs_batch=[]} %2 %0
-            %4: f32[160] = add %1 %3
-            %5: f32[160] = tanh %4
-            return %5
-          }} %0 %1 %2
-          return %3
-        }"#,
-        expect![[r#"
-            func @f(%0 "w": f32[160,160], %1 "h": f32[160], %2 "xs": f32[5,160]) -> (f32[160]) {
-              %3: f32[160] = scan {length=5, reverse=false, unroll=1, fission=3199, constants=1, carry=1, body=func @step(%0: f32[160,160], %1: f32[160], %2: f32[160]) -> (f32[160]) {
-                %3: f32[160] = dot {lhs_contract=[0], rhs_contract=[0], lhs_batch=[], rhs_batch=[]} %2 %0
-                %4: f32[160] = add %1 %3
-                %5: f32[160] = tanh %4
-                return %5
-              }} %0 %1 %2
-              return %3
-            }
-        "#]],
-    );
+    check_stays(&with(RECURRENCE, "unroll=1", "unroll=1, fission=3199"));
 }
 
 #[test]
 fn sums_whose_factors_are_there_need_no_memory() {
-    check(
-        r#"func @f(%0 "sum": f32[16,16], %1 "xs": f32[5,16], %2 "ys": f32[5,16]) -> (f32[16,16]) {
-          %3: f32[16,16] = scan {length=5, reverse=false, unroll=1, fission=0, constants=0, carry=1, body=func @step(%0: f32[16,16], %1: f32[16], %2: f32[16]) -> (f32[16,16]) {
-            %3: f32[16,16] = dot {lhs_contract=[], rhs_contract=[], lhs_batch=[], rhs_batch=[]} %1 %2
-            %4: f32[16,16] = add %0 %3
-            return %4
-          }} %0 %1 %2
-          return %3
-        }"#,
-        expect![[r#"
-            func @f(%0 "sum": f32[16,16], %1 "xs": f32[5,16], %2 "ys": f32[5,16]) -> (f32[16,16]) {
-              %3: f32[16,16] = dot {lhs_contract=[0], rhs_contract=[0], lhs_batch=[], rhs_batch=[]} %1 %2
-              %4: f32[16,16] = add %0 %3
-              return %4
-            }
-        "#]],
+    assert_eq!(
+        fissioned(&with(OUTER_PRODUCTS, "unroll=1", "unroll=1, fission=0")),
+        fissioned(OUTER_PRODUCTS)
     );
 }
 
 #[test]
 fn factors_that_do_not_fit_in_the_memory_are_not_stacked() {
-    check(
+    check_stays(
         r#"func @f(%0 "sum": f32[16,16], %1 "h": f32[16], %2 "xs": f32[5,16]) -> (f32[16,16], f32[16]) {
           %3: f32[16,16], %4: f32[16] = scan {length=5, reverse=false, unroll=1, fission=100, constants=0, carry=2, body=func @step(%0: f32[16,16], %1: f32[16], %2: f32[16]) -> (f32[16,16], f32[16]) {
             %3: f32[16] = mul %1 %2
@@ -747,18 +540,6 @@ fn factors_that_do_not_fit_in_the_memory_are_not_stacked() {
           }} %0 %1 %2
           return %3, %4
         }"#,
-        expect![[r#"
-            func @f(%0 "sum": f32[16,16], %1 "h": f32[16], %2 "xs": f32[5,16]) -> (f32[16,16], f32[16]) {
-              %3: f32[16,16], %4: f32[16] = scan {length=5, reverse=false, unroll=1, fission=100, constants=0, carry=2, body=func @step(%0: f32[16,16], %1: f32[16], %2: f32[16]) -> (f32[16,16], f32[16]) {
-                %3: f32[16] = mul %1 %2
-                %4: f32[16] = tanh %3
-                %5: f32[16,16] = dot {lhs_contract=[], rhs_contract=[], lhs_batch=[], rhs_batch=[]} %4 %4
-                %6: f32[16,16] = add %0 %5
-                return %6, %4
-              }} %0 %1 %2
-              return %3, %4
-            }
-        "#]],
     );
 }
 

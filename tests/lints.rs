@@ -109,7 +109,7 @@ fn captures_nest() {
 
 /// What the child process of the test below runs.
 #[test]
-#[ignore = "it is the child process of another test"]
+#[ignore = "a child process: `warnings_go_to_standard_error_unless_a_variable_silences_them` runs it"]
 fn child() {
     cell_in_the_step();
 }

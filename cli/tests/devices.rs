@@ -261,11 +261,7 @@ fn help() {
               --plugin <NAME=PATH>
                   List the devices of the plugin in a file as well; can be given several times
 
-              --xla-flag <NAME=VALUE>
-                  Set an option of XLA, such as xla_force_host_platform_device_count=4 for four CPU devices
-
-                  NAME is that of an option in the environment variable XLA_FLAGS, which this is stronger
-                  than. It can be given several times.
+              [--xla-flag]
 
               --json
                   Print one JSON object instead

@@ -420,18 +420,9 @@ fn help_is_a_manual() {
 
                   [default: onetrace-report]
 
-              --device <D>
-                  The device that runs the program [default: $ONETRACE_DEVICE, or else cpu]
+              [--device]
 
-                  cpu or cpu:N, gpu or gpu:N, cuda:N, the name of another PJRT plugin that is installed, or
-                  plugin:NAME=PATH or plugin:NAME=PATH:N for a plugin in a file. `onetrace devices` lists
-                  what there is. Another device never takes the place of one that cannot be used.
-
-              --xla-flag <NAME=VALUE>
-                  Set an option of XLA, such as xla_force_host_platform_device_count=4 for four CPU devices
-
-                  NAME is that of an option in the environment variable XLA_FLAGS, which this is stronger
-                  than. It can be given several times.
+              [--xla-flag]
 
           -h, --help
                   Print help (see a summary with '-h')

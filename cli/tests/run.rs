@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 mod common;
 
-use common::{command, fail, help, refusals, succeed};
+use common::{command, fail, help, json_object, refusals, succeed};
 
 /// A directory with `x.npy`, five steps of three features: (k - 7) / 8 for k = 0, 1, ..
 fn directory() -> TempDir {
@@ -25,13 +25,6 @@ fn directory() -> TempDir {
 fn numbers(directory: &Path, arguments: &str) -> Vec<f32> {
     let (stdout, _) = succeed(directory, arguments);
     stdout.lines().skip(1).map(|line| line.parse().unwrap()).collect()
-}
-
-/// The object of a run with `--json`.
-fn json(directory: &Path, arguments: &str) -> Value {
-    let (stdout, stderr) = succeed(directory, &format!("{arguments} --json"));
-    assert_eq!(stderr, "");
-    serde_json::from_str(&stdout).unwrap()
 }
 
 #[track_caller]
@@ -94,7 +87,7 @@ fn json_is_one_object() {
     let directory = directory();
     let (stdout, _) = succeed(directory.path(), &format!("{RUN} --json"));
     assert_eq!(stdout.lines().count(), 1);
-    let object = json(directory.path(), RUN);
+    let object = json_object(directory.path(), RUN);
     let carry: Vec<f32> = object["final_carry"]
         .as_array()
         .unwrap()
@@ -166,7 +159,7 @@ fn the_step_is_traced_once_however_often_it_runs() {
             true => format!("run --hidden 4 {more}"),
             false => format!("{RUN} {more}"),
         };
-        assert_eq!(json(directory.path(), &arguments)["body_traces"], 1, "{more}");
+        assert_eq!(json_object(directory.path(), &arguments)["body_traces"], 1, "{more}");
     }
 }
 
@@ -177,7 +170,7 @@ fn repeated_runs_give_the_same_state_and_one_time() {
         numbers(directory.path(), &format!("{RUN} --repeat 5 --output h.npy")),
         numbers(directory.path(), RUN)
     );
-    let object = json(directory.path(), &format!("{RUN} --repeat 5"));
+    let object = json_object(directory.path(), &format!("{RUN} --repeat 5"));
     assert_eq!(object["body_traces"], 1);
     assert!(object["timings_ms"]["run"].as_f64().unwrap() >= 0.0);
 }
@@ -229,7 +222,7 @@ fn nan_and_infinity_in_the_sequence_propagate() {
     io::write_npy(directory.path().join("x.npy"), &x).unwrap();
     let arguments = "run --hidden 3 --input x.npy";
     assert!(numbers(directory.path(), arguments).iter().all(|number| number.is_nan()));
-    let object = json(directory.path(), arguments);
+    let object = json_object(directory.path(), arguments);
     assert_eq!(object["final_carry"], serde_json::json!([null, null, null]));
 }
 
@@ -524,18 +517,9 @@ fn help_reads_like_a_manual() {
 
                   [default: 1]
 
-              --device <D>
-                  The device that runs the program [default: $ONETRACE_DEVICE, or else cpu]
+              [--device]
 
-                  cpu or cpu:N, gpu or gpu:N, cuda:N, the name of another PJRT plugin that is installed, or
-                  plugin:NAME=PATH or plugin:NAME=PATH:N for a plugin in a file. `onetrace devices` lists
-                  what there is. Another device never takes the place of one that cannot be used.
-
-              --xla-flag <NAME=VALUE>
-                  Set an option of XLA, such as xla_force_host_platform_device_count=4 for four CPU devices
-
-                  NAME is that of an option in the environment variable XLA_FLAGS, which this is stronger
-                  than. It can be given several times.
+              [--xla-flag]
 
               --json
                   Print one JSON object instead

@@ -8,20 +8,16 @@ use serde_json::{Value, json};
 
 mod common;
 
-use common::{command, help, refusals, succeed};
+use common::{command, help, json_object, quiet, refusals, succeed};
 
 fn stats(arguments: &str) -> Value {
-    let (stdout, stderr) = succeed(Path::new("."), &format!("stats {arguments} --json"));
-    assert_eq!(stderr, "", "{arguments}");
-    assert_eq!(stdout.lines().count(), 1);
-    serde_json::from_str(&stdout).unwrap()
+    json_object(Path::new("."), &format!("stats {arguments}"))
 }
 
 #[test]
 fn a_table_for_people() {
     let options = "--in-features 8 --hidden 16 --steps 1000 --no-compile";
-    let (table, stderr) = succeed(Path::new("."), &format!("stats gru {options}"));
-    assert_eq!(stderr, "");
+    let table = quiet(Path::new("."), &format!("stats gru {options}"));
     expect![[r#"
         gru:in-features=8,hidden=16,steps=1000
 
@@ -171,9 +167,7 @@ fn memory_is_known_if_the_program_was_compiled() {
 fn a_file_has_the_figures_of_the_model_it_was_made_from() {
     let directory = tempfile::tempdir().unwrap();
     succeed(directory.path(), "dump gru --format proto --output gru.pb");
-    let (stdout, stderr) = succeed(directory.path(), "stats gru.pb --json");
-    assert_eq!(stderr, "");
-    let mut file: Value = serde_json::from_str(&stdout).unwrap();
+    let mut file = json_object(directory.path(), "stats gru.pb");
     let mut model = stats("gru");
     assert_eq!(file["program"], "gru.pb");
     let of_models = ["body_traces", "loop_work", "loop_work_before_fission"];
@@ -262,17 +256,7 @@ fn help_reads_like_a_manual() {
                   A model or a file
 
         Options:
-              --stage <STAGE>
-                  The stage [default: traced]
-
-                  Possible values:
-                  - traced:     What was traced, before any pass of XLA; of a file, what is in it
-                  - simplified: The IR of a model without what is computed twice, in vain, or in a loop
-                    where once is enough
-                  - fissioned:  The IR that HLO is made of: what need not be in a loop is before or behind
-                    it; of models only
-                  - optimized:  What the backend runs, after XLA's passes: the program is compiled, and not
-                    run
+              [--stage]
 
               --no-compile
                   Do not compile the program; the figures of its memory are not known then
@@ -280,50 +264,14 @@ fn help_reads_like_a_manual() {
               --json
                   Print one JSON object instead
 
-              --device <D>
-                  The device that runs the program [default: $ONETRACE_DEVICE, or else cpu]
+              [--device]
 
-                  cpu or cpu:N, gpu or gpu:N, cuda:N, the name of another PJRT plugin that is installed, or
-                  plugin:NAME=PATH or plugin:NAME=PATH:N for a plugin in a file. `onetrace devices` lists
-                  what there is. Another device never takes the place of one that cannot be used.
-
-              --xla-flag <NAME=VALUE>
-                  Set an option of XLA, such as xla_force_host_platform_device_count=4 for four CPU devices
-
-                  NAME is that of an option in the environment variable XLA_FLAGS, which this is stronger
-                  than. It can be given several times.
+              [--xla-flag]
 
           -h, --help
                   Print help (see a summary with '-h')
 
-        Options of a MODEL:
-              --in-features <D>
-                  The number of features of each row of the sequence [default: 32]
-
-              --hidden <H>
-                  The number of features of the state [default: 64]
-
-              --steps <T>
-                  The number of steps, which are the rows of the sequence [default: 16]
-
-              --batch <B>
-                  The number of sequences at once [default: one, without an axis for them]
-
-              --seed <S>
-                  The seed of the parameters [default: 0]
-
-              --unrolled
-                  Call the step T times in a loop of Rust, without a scan
-
-              --reverse
-                  Go from the last row to the first
-
-              --unroll <K>
-                  Make K steps of the scan in one iteration of the loop [default: 1]
-
-              --fission <auto|off|BYTES>
-                  What may leave the loop of the scan: auto, off, or what fits in so many bytes [default:
-                  auto]
+        [Options of a MODEL]
 
         Figures:
           computations     computations of the module

@@ -10,12 +10,12 @@
 use std::collections::BTreeSet;
 use std::sync::Once;
 
-use onetrace::ir::{Func, parse, print};
+use onetrace::ir::{parse, print};
 use onetrace::prelude::*;
 use onetrace::tree::leaves;
 use onetrace::{Aval, BatchAxes, Fission, Lowered, SAME, Vmap, XlaOptions};
 
-use super::{Tolerance, difference, numbers, ramp_bits};
+use super::{Tolerance, all_equations, difference, numbers, ramp_bits};
 
 /// The members of a batch.
 const MEMBERS: usize = 3;
@@ -165,7 +165,7 @@ impl Case {
     pub fn operations(&self) -> BTreeSet<&'static str> {
         let traced = jit(|x: Vec<Tensor>| (self.f)(&x)).trace(self.values(1)).unwrap();
         let mut names = BTreeSet::new();
-        collect(traced.func(), &mut names);
+        names.extend(all_equations(traced.func()).into_iter().map(|(_, e)| e.name()));
         names
     }
 
@@ -443,13 +443,6 @@ fn like(avals: &[Aval], salt: u32) -> Vec<Tensor> {
 fn product(x: &[Tensor], y: &[Tensor]) -> f64 {
     let pairs = x.iter().zip(y).filter(|(x, _)| x.dtype().is_float());
     pairs.flat_map(|(x, y)| numbers(x).into_iter().zip(numbers(y))).map(|(x, y)| x * y).sum()
-}
-
-fn collect(func: &Func, names: &mut BTreeSet<&'static str>) {
-    for equation in func.equations() {
-        names.insert(equation.name());
-        equation.regions().into_iter().for_each(|region| collect(region, names));
-    }
 }
 
 #[track_caller]

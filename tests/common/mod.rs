@@ -11,7 +11,8 @@ pub mod wire;
 
 use std::path::Path;
 
-use onetrace::ir::{parse, print};
+use onetrace::Aval;
+use onetrace::ir::{Equation, Func, parse, print};
 use onetrace::prelude::*;
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
@@ -213,6 +214,23 @@ pub fn eager_and_jitted(
     assert_eq!(&parsed, lowered.func(), "the IR reads back as another function:\n{text}");
     let jitted = lowered.compile()?.call(inputs.to_vec())?;
     Ok((eager, jitted))
+}
+
+/// All equations of a function, those of its regions included, each with the function it is in.
+pub fn all_equations(func: &Func) -> Vec<(&Func, &Equation)> {
+    let mut found = Vec::new();
+    for equation in func.equations() {
+        found.push((func, equation));
+        found.extend(equation.regions().into_iter().flat_map(all_equations));
+    }
+    found
+}
+
+/// The types of all values that a function and its regions compute.
+pub fn all_avals(func: &Func) -> impl Iterator<Item = &Aval> {
+    all_equations(func)
+        .into_iter()
+        .flat_map(|(func, equation)| equation.outputs().iter().map(move |&value| func.aval(value)))
 }
 
 /// The error that a tensor carries.
