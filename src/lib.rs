@@ -98,7 +98,7 @@
 //! | [`jit`], [`Jit`], [`Lowered`], [`Compiled`] | compiled functions, stage by stage: trace, lower, compile, call |
 //! | [`scan`], [`Scan`], [`while_loop`], [`While`], [`fori_loop`], [`cond`], [`switch`], [`map`], [`associative_scan`] | loops and branches |
 //! | [`grad`], [`value_and_grad`], [`vjp`], [`jvp`], [`linearize`], [`jacfwd`], [`jacrev`], [`hessian`], [`hvp`] | derivatives of functions of trees |
-//! | [`custom_vjp`], [`custom_jvp`], [`checkpoint`], [`Checkpoint`], [`Fission`], [`stop_gradient`] | derivatives of your own; what reverse mode keeps |
+//! | [`custom_vjp`], [`custom_jvp`], [`checkpoint`], [`Checkpoint`], [`Fission`], [`Unroll`], [`stop_gradient`] | derivatives of your own; what reverse mode keeps |
 //! | [`vmap`], [`Vmap`] | functions of one example on a batch |
 //! | [`pmap`], [`psum`] | one function on several devices, and what they tell each other |
 //! | [`tree`] | trees of tensors, and paths of their leaves |
@@ -171,6 +171,7 @@ pub use ops::debug_print::debug_print;
 pub use ops::einsum::{TensordotAxes, einsum};
 pub use ops::reduce::{Axes, keepdims};
 pub use ops::scan::fission::{Fission, LoopWork};
+pub use ops::scan::unroll::Unroll;
 pub use ops::scan::{Scan, scan};
 pub use ops::select::select;
 pub use ops::slice::{AxisIndex, AxisRange};

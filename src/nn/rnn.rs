@@ -9,6 +9,7 @@ use crate::ops::checkpoint::Checkpoint;
 use crate::ops::concatenate::concatenate;
 use crate::ops::control::{check_same_type, leaf_name, retyped};
 use crate::ops::scan::Scan;
+use crate::ops::scan::unroll::Unroll;
 use crate::ops::select::select;
 use crate::tensor::Tensor;
 use crate::trace::{poison, scope};
@@ -46,7 +47,7 @@ struct Options {
     time_major: bool,
     reverse: bool,
     keep_order: bool,
-    unroll: usize,
+    unroll: Unroll,
     checkpoint: Checkpoint,
 }
 
@@ -94,7 +95,7 @@ impl<C: RnnCell> Rnn<C> {
             time_major: false,
             reverse: false,
             keep_order: false,
-            unroll: 1,
+            unroll: Unroll::Auto,
             checkpoint: Checkpoint::None,
         };
         Rnn { cell, options }
@@ -125,8 +126,8 @@ impl<C: RnnCell> Rnn<C> {
 
     /// How many steps one iteration of the loop makes; [`Scan::unroll`].
     #[must_use]
-    pub fn unroll(mut self, unroll: usize) -> Rnn<C> {
-        self.options.unroll = unroll;
+    pub fn unroll(mut self, unroll: impl Into<Unroll>) -> Rnn<C> {
+        self.options.unroll = unroll.into();
         self
     }
 

@@ -12,7 +12,7 @@ use crate::lower::{Lowering, dims};
 use crate::trace::{poison, record_one};
 use crate::transform::batch::Batched;
 use crate::transform::jvp::{self, Dual};
-use crate::transform::simplify::Simplifier;
+use crate::transform::simplify::{Cpu, Simplifier};
 use crate::transform::transpose::{Input, not_linear};
 
 operation! {
@@ -74,8 +74,8 @@ impl Operation for Dot {
         true
     }
 
-    fn pack(&self, inputs: &[Value], at: &mut Simplifier) -> Option<Vec<Value>> {
-        panel_dot::packed(self, inputs, at)
+    fn for_cpu(&self, cpu: Cpu, inputs: &[Value], at: &mut Simplifier) -> Option<Vec<Value>> {
+        if cpu.packs { panel_dot::packed(self, inputs, at) } else { None }
     }
 
     /// A vector times a matrix is lowered as the matrix times the vector. XLA:CPU stores a constant

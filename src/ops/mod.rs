@@ -19,7 +19,7 @@ use crate::trace::scope::library_scope;
 use crate::transform::batch::Batched;
 use crate::transform::jvp::Dual;
 use crate::transform::prune::{Effects, PrunedOp};
-use crate::transform::simplify::Simplifier;
+use crate::transform::simplify::{Cpu, Simplifier};
 use crate::transform::split::SplitOp;
 use crate::transform::transpose::Input;
 use crate::tree::Tree;
@@ -129,9 +129,10 @@ pub(crate) trait Operation: Text {
         self.simplify(inputs, at)
     }
 
-    /// As [`simplify`](Operation::simplify), behind fission, with what a CPU computes faster in a
-    /// loop by a kernel of ours.
-    fn pack(&self, inputs: &[Value], at: &mut Simplifier) -> Option<Vec<Value>> {
+    /// As [`simplify`](Operation::simplify), behind fission, with what a CPU computes faster in another
+    /// form.
+    fn for_cpu(&self, cpu: Cpu, inputs: &[Value], at: &mut Simplifier) -> Option<Vec<Value>> {
+        let _ = cpu;
         self.simplify(inputs, at)
     }
 

@@ -34,7 +34,12 @@ impl Func {
     /// panels of 32 columns, `[columns / 32, rows, 32]`, once before the loop.
     /// [`Jit::xla_only`](crate::Jit::xla_only) does without it.
     pub fn packed(&self) -> Func {
-        rewritten(self, Pass::Pack, None).simplified()
+        self.for_cpu(Cpu { packs: true, unroll: 1 })
+    }
+
+    /// A function that was [fissioned](Func::fissioned), in the form that a CPU computes.
+    pub(crate) fn for_cpu(&self, cpu: Cpu) -> Func {
+        rewritten(self, Pass::ForCpu(cpu), None).simplified()
     }
 
     /// The function as it is lowered: it takes and gives the same, and computes nothing twice, in
@@ -62,8 +67,18 @@ enum Pass {
     Simplify,
     /// That of [fission](crate::ops::Operation::fission).
     Fission,
-    /// That of [packing](crate::ops::Operation::pack).
-    Pack,
+    /// That for [CPUs](crate::ops::Operation::for_cpu).
+    ForCpu(Cpu),
+}
+
+/// What a CPU computes in another form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Cpu {
+    /// Whether loops multiply with [packed matrices](crate::ops::panel_dot).
+    pub packs: bool,
+    /// How many steps an iteration of an innermost loop makes if [`Unroll::Auto`](crate::Unroll::Auto)
+    /// leaves it open.
+    pub unroll: usize,
 }
 
 /// The function with every equation replaced by what its rule says. If it is the body of a loop,
@@ -154,7 +169,7 @@ impl Simplifier {
             let replaced = match self.pass {
                 Pass::Simplify => rules.simplify(&inputs, self),
                 Pass::Fission => rules.fission(&inputs, self),
-                Pass::Pack => rules.pack(&inputs, self),
+                Pass::ForCpu(cpu) => rules.for_cpu(cpu, &inputs, self),
             };
             let outputs = match replaced {
                 Some(outputs) => outputs,

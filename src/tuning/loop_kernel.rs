@@ -27,6 +27,10 @@ const FEW_ELEMENTS: usize = 1 << 14;
 /// even tried.
 const TOO_MANY_MULTIPLICATIONS: usize = 1 << 20;
 
+/// An iteration of a loop that is one function makes so many steps: a GRU from 32 to 64 takes 0.64
+/// instead of 0.72 µs for a step, and no more with 8. Loops of tasks gain nothing.
+const STEPS_OF_FUNCTION: usize = 4;
+
 /// What the loops of a program are compiled to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) enum Loops {
@@ -58,6 +62,14 @@ impl Loops {
         let has_choice = !steps.is_empty() && steps.iter().all(can_be);
         let are_small = steps.iter().all(is_small);
         has_choice.then_some(if are_small { Loops::Functions } else { Loops::Tasks })
+    }
+
+    /// How many steps an iteration makes where that is left open.
+    pub fn unroll(self) -> usize {
+        match self {
+            Loops::Tasks => 1,
+            Loops::Functions => STEPS_OF_FUNCTION,
+        }
     }
 
     pub fn options(self) -> XlaOptions {

@@ -20,6 +20,7 @@ use self::steps::Step;
 use self::vector_width::Vectors;
 use crate::device::{Device, XlaOptions};
 use crate::ir::Func;
+use crate::transform::simplify::Cpu;
 
 /// How a program was compiled where there is more than one way:
 /// [`Compiled::tuning`](crate::Compiled::tuning).
@@ -31,7 +32,7 @@ use crate::ir::Func;
 /// |---|---|
 /// | `fission`, `no fission` | whether anything [leaves the loops](crate::Fission) |
 /// | `products with packed matrices`, `products of XLA` | whether products in a loop, with a matrix that is the same at every step, are computed by a kernel of this library, to which the loop calls out, or by the code of XLA |
-/// | `each loop one function`, `loops of tasks` | what XLA:CPU makes of loops: tasks can use several threads, and cost 0.1 to 0.3 µs each |
+/// | `each loop one function`, `loops of tasks` | what XLA:CPU makes of loops: tasks can use several threads, and cost 0.1 to 0.3 µs each; a function makes four steps in an iteration, if [that is left open](crate::Unroll) |
 /// | `vectors of 256 bits`, `vectors of 512 bits` | what XLA:CPU computes with on processors with AVX-512 |
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -87,9 +88,10 @@ impl Tuning {
 
     /// What is lowered of a function.
     pub(crate) fn applied<'a>(&self, func: &'a Func) -> Cow<'a, Func> {
-        match self.products {
-            Some(products) => products.applied(func),
-            None => Cow::Borrowed(func),
+        let packs = self.products == Some(Products::Packed);
+        match (packs, self.loops.map_or(1, Loops::unroll)) {
+            (false, 1) => Cow::Borrowed(func),
+            (packs, unroll) => Cow::Owned(func.for_cpu(Cpu { packs, unroll })),
         }
     }
 

@@ -1,7 +1,6 @@
 //! Which kernel computes products in loops: XLA's, or ours for [packed
 //! matrices](crate::ops::panel_dot).
 
-use std::borrow::Cow;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -26,14 +25,6 @@ impl Products {
     pub fn by_model(func: &Func, device: &Device) -> Option<Products> {
         let can_be = device.platform() == "cpu" && panel_dot::is_available();
         (can_be && func.packed() != *func).then_some(Products::Packed)
-    }
-
-    /// The program with its products.
-    pub fn applied(self, func: &Func) -> Cow<'_, Func> {
-        match self {
-            Products::Xla => Cow::Borrowed(func),
-            Products::Packed => Cow::Owned(func.packed()),
-        }
     }
 
     pub fn other(self) -> Products {

@@ -69,37 +69,42 @@ __attribute__((always_inline)) inline void block(const Product& product, int64_t
   }
 }
 
-// All rows of a panel from `row` on: as many blocks of `Rows` as there are, then smaller ones.
-template <int Elements, int Rows>
+// All rows of some panels from `row` on: as many blocks of `Rows` as there are, then smaller ones.
+template <int Elements, int Rows, int Panels>
 __attribute__((always_inline)) inline void blocks(const Product& product, int64_t row,
                                                   int64_t panel) {
-  for (; row + Rows <= product.rows; row += Rows) block<Elements, Rows, 1>(product, row, panel);
-  if constexpr (Rows > 1) blocks<Elements, Rows / 2>(product, row, panel);
-}
-
-// The panels from `start` to `end`. One panel of a single row has too few sums to keep the processor
-// busy: several are computed together.
-template <int Elements, int Rows, int PanelsOfRow>
-__attribute__((always_inline)) inline void panels(const Product& product, int64_t start,
-                                                  int64_t end) {
-  int64_t panel = start;
-  if (product.rows == 1) {
-    for (; panel + PanelsOfRow <= end; panel += PanelsOfRow) {
-      block<Elements, 1, PanelsOfRow>(product, 0, panel);
-    }
+  for (; row + Rows <= product.rows; row += Rows) {
+    block<Elements, Rows, Panels>(product, row, panel);
   }
-  for (; panel < end; ++panel) blocks<Elements, Rows>(product, 0, panel);
+  if constexpr (Rows > 1) blocks<Elements, Rows / 2, Panels>(product, row, panel);
 }
 
-// As many rows and panels as the registers have room for: 32 of 16 floats, or 16 of 8.
+// The panels from `start` to `end`, in blocks of `Rows` rows and `Panels` panels.
+template <int Elements, int Rows, int Panels>
+__attribute__((always_inline)) inline void panels_in_blocks(const Product& product, int64_t start,
+                                                            int64_t end) {
+  int64_t panel = start;
+  for (; panel + Panels <= end; panel += Panels) {
+    blocks<Elements, Rows, Panels>(product, 0, panel);
+  }
+  for (; panel < end; ++panel) blocks<Elements, Rows, 1>(product, 0, panel);
+}
+
+// A block has as many sums as the registers have room for, of 16 floats: fewer would not keep the
+// processor busy, so where there are few rows it has more panels.
 __attribute__((target("avx512f"))) void panels_avx512(const Product& product, int64_t start,
                                                       int64_t end) {
-  panels<16, 8, 4>(product, start, end);
+  if (product.rows >= 8) return panels_in_blocks<16, 8, 1>(product, start, end);
+  if (product.rows >= 4) return panels_in_blocks<16, 4, 2>(product, start, end);
+  if (product.rows >= 2) return panels_in_blocks<16, 2, 4>(product, start, end);
+  panels_in_blocks<16, 1, 4>(product, start, end);
 }
 
+// The same with registers for half as many sums, of 8 floats.
 __attribute__((target("avx2,fma"))) void panels_avx2(const Product& product, int64_t start,
                                                      int64_t end) {
-  panels<8, 2, 2>(product, start, end);
+  if (product.rows >= 2) return panels_in_blocks<8, 2, 1>(product, start, end);
+  panels_in_blocks<8, 1, 2>(product, start, end);
 }
 
 void compute(const Product& product, int64_t start, int64_t end) {

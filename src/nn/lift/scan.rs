@@ -6,6 +6,7 @@ use crate::error::Result;
 use crate::ops::checkpoint::Checkpoint;
 use crate::ops::control::Pure;
 use crate::ops::scan as core;
+use crate::ops::scan::unroll::Unroll;
 use crate::tensor::Tensor;
 use crate::trace::poison;
 use crate::tree::{self, Key, Node, Path, Tree};
@@ -129,7 +130,7 @@ impl Scan {
     }
 
     /// How many steps one iteration makes; see [`onetrace::Scan::unroll`](crate::Scan::unroll).
-    pub fn unroll(mut self, unroll: usize) -> Scan {
+    pub fn unroll(mut self, unroll: impl Into<Unroll>) -> Scan {
         self.scan = self.scan.unroll(unroll);
         self
     }

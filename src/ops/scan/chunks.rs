@@ -2,6 +2,7 @@
 //! computed again where reverse mode needs it.
 
 use super::ScanOp;
+use super::unroll::Unroll;
 use crate::error::{Error, Result};
 use crate::ops::broadcast::Reshape;
 use crate::ops::checkpoint::{Checkpoint, CheckpointOp};
@@ -62,7 +63,7 @@ impl ScanOp {
             let of_chunk = ScanOp { length: steps, body: self.body.clone(), ..*self };
             let avals = of_chunk.input_avals();
             let body = build("chunk", avals, |inputs| chunk(of_chunk, inputs))?;
-            let op = ScanOp { length: chunks, unroll: 1, body, ..*self };
+            let op = ScanOp { length: chunks, unroll: Unroll::Steps(1), body, ..*self };
             let inputs = [constants, carry, &xs].concat();
             let mut outputs = record(op, &inputs, self.body.results().len());
             for y in &mut outputs[self.carry..] {

@@ -6,8 +6,10 @@ mod chunks;
 pub(crate) mod fission;
 mod simplify;
 mod transform;
+pub(crate) mod unroll;
 
 use self::fission::Fission;
+use self::unroll::Unroll;
 use super::checkpoint::Checkpoint;
 use super::control::{
     Pure, check_carry, next_carry, prefixed, record_tree, result_tree, retyped, trace_region,
@@ -23,7 +25,7 @@ use crate::transform::batch::Batched;
 use crate::transform::count;
 use crate::transform::jvp::Dual;
 use crate::transform::prune::{Effects, PrunedOp, prune_loop};
-use crate::transform::simplify::Simplifier;
+use crate::transform::simplify::{Cpu, Simplifier};
 use crate::transform::split::SplitOp;
 use crate::transform::transpose::Input;
 use crate::tree::{self, Path, Tree};
@@ -35,11 +37,11 @@ operation! {
     /// Runs `body` `length` times. Its parameters are the constants, the carry and one slice of
     /// each of the `xs`; its results are the carry and one slice of each of the `ys`. The inputs of
     /// the operation are the constants, the first carry and the `xs`; its outputs are the last
-    /// carry and the `ys`. `unroll` steps are made in one iteration of the loop.
+    /// carry and the `ys`.
     struct ScanOp = "scan" {
         length: usize,
         reverse: bool,
-        unroll: usize,
+        unroll: Unroll,
         fission: Fission,
         constants: usize,
         carry: usize,
@@ -74,7 +76,7 @@ fn stacked(aval: &Aval, length: usize) -> Aval {
 
 impl Operation for ScanOp {
     fn infer(&self, avals: &[&Aval]) -> Result<Vec<Aval>> {
-        if self.unroll == 0 {
+        if self.unroll == Unroll::Steps(0) {
             return Err(Error::argument("scan: unroll must be at least 1, but it is 0"));
         }
         if i64::try_from(self.length).is_err() {
@@ -124,11 +126,12 @@ impl Operation for ScanOp {
         for y in &outputs[self.carry..] {
             state.push(zero(y)?);
         }
-        let iterations = if self.length <= self.unroll { 0 } else { self.length / self.unroll };
+        let unroll = self.unroll.steps();
+        let iterations = if self.length <= unroll { 0 } else { self.length / unroll };
         if iterations > 0 {
             state = self.lower_loop(cx, state, outputs, iterations)?;
         }
-        for step in iterations * self.unroll..self.length {
+        for step in iterations * unroll..self.length {
             let step = self.counter(cx, step)?;
             state = self.lower_step(cx, &state, &step)?;
         }
@@ -180,12 +183,17 @@ impl Operation for ScanOp {
         }
     }
 
-    fn pack(&self, inputs: &[Value], at: &mut Simplifier) -> Option<Vec<Value>> {
+    fn for_cpu(&self, cpu: Cpu, inputs: &[Value], at: &mut Simplifier) -> Option<Vec<Value>> {
         let body = match self.length >= STEPS_TO_PACK_FOR {
             true => at.rewritten_body(&self.body, self.constants),
             false => at.rewritten(&self.body),
         };
-        Some(at.record(ScanOp { body, ..*self }, inputs.to_vec()))
+        let is_innermost = !self.body.equations().iter().any(|e| e.op.rules().is_loop());
+        let unroll = match self.unroll {
+            Unroll::Auto if is_innermost && cpu.unroll > 1 => Unroll::Steps(cpu.unroll),
+            unroll => unroll,
+        };
+        Some(at.record(ScanOp { unroll, body, ..*self }, inputs.to_vec()))
     }
 
     fn prune(&self, used: &[bool], effects: Effects) -> Option<PrunedOp> {
@@ -223,7 +231,7 @@ impl ScanOp {
         let condition = self.condition(&avals, iterations)?;
         let body = Lowering::tuple_computation(self.body.name(), &avals, |cx, state| {
             let (mut step, mut state) = (state[0].clone(), state[1..].to_vec());
-            for _ in 0..self.unroll {
+            for _ in 0..self.unroll.steps() {
                 state = self.lower_step(cx, &state, &step)?;
                 step = step.add_(&self.counter(cx, 1)?)?;
             }
@@ -238,7 +246,7 @@ impl ScanOp {
 
     fn condition(&self, avals: &[Aval], iterations: usize) -> Result<XlaComputation> {
         Lowering::tuple_condition("scan_condition", avals, |cx, state| {
-            Ok(state[0].lt(&self.counter(cx, iterations * self.unroll)?)?)
+            Ok(state[0].lt(&self.counter(cx, iterations * self.unroll.steps())?)?)
         })
     }
 
@@ -324,7 +332,7 @@ pub struct Scan {
     what: &'static str,
     length: Option<usize>,
     reverse: bool,
-    unroll: usize,
+    unroll: Unroll,
     checkpoint: Checkpoint,
     fission: Fission,
     progress: Option<String>,
@@ -337,7 +345,7 @@ impl Default for Scan {
 }
 
 impl Scan {
-    /// A scan forwards, over the whole of `xs`, without unrolling.
+    /// A scan forwards, over the whole of `xs`.
     pub fn new() -> Scan {
         Scan::on_behalf_of("scan")
     }
@@ -347,7 +355,7 @@ impl Scan {
             what,
             length: None,
             reverse: false,
-            unroll: 1,
+            unroll: Unroll::Auto,
             checkpoint: Checkpoint::None,
             fission: Fission::Auto,
             progress: None,
@@ -366,10 +374,9 @@ impl Scan {
         self
     }
 
-    /// How many steps one iteration of the While loop makes, at least 1. With the length or more
-    /// there is no loop at all. The step is traced once all the same.
-    pub fn unroll(mut self, unroll: usize) -> Scan {
-        self.unroll = unroll;
+    /// How many steps one iteration of the While loop makes: a number, or [`Unroll::Auto`].
+    pub fn unroll(mut self, unroll: impl Into<Unroll>) -> Scan {
+        self.unroll = unroll.into();
         self
     }
 
@@ -509,7 +516,7 @@ impl Scan {
     /// The number of steps, from `xs` and the length that was given.
     fn check_arguments<X: Tree>(&self, xs: &X) -> Result<usize> {
         let what = self.what;
-        if self.unroll == 0 {
+        if self.unroll == Unroll::Steps(0) {
             return Err(Error::argument(format!(
                 "{what}: unroll must be at least 1 (the number of steps in one iteration), but it is 0"
             )));

@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::ir::Func;
 use crate::ops::checkpoint::CheckpointOp;
 use crate::ops::scan::fission::Fission;
+use crate::ops::scan::unroll::Unroll;
 use crate::ops::scan::{ScanOp, counter_dtype};
 use crate::ops::select::select;
 use crate::ops::stop_gradient::stop_gradient;
@@ -70,7 +71,7 @@ impl WhileOp {
             let op = ScanOp {
                 length: steps,
                 reverse: false,
-                unroll: 1,
+                unroll: Unroll::Auto,
                 fission: Fission::Auto,
                 constants: inputs.len(),
                 carry: carried,
@@ -93,7 +94,7 @@ impl WhileOp {
             let op = ScanOp {
                 length: chunks,
                 reverse: false,
-                unroll: 1,
+                unroll: Unroll::Auto,
                 fission: Fission::Auto,
                 constants,
                 carry: carried,

@@ -19,7 +19,7 @@ use crate::trace::{Kind, poison, scope};
 use crate::transform::batch::Batched;
 use crate::transform::jvp::Dual;
 use crate::transform::prune::{Effects, PrunedOp};
-use crate::transform::simplify::Simplifier;
+use crate::transform::simplify::{Cpu, Simplifier};
 use crate::transform::split::SplitOp;
 use crate::transform::transpose::Input;
 use crate::tree::{self, Tree};
@@ -136,7 +136,7 @@ impl Operation for WhileOp {
         Some(at.record(op, inputs.to_vec()))
     }
 
-    fn pack(&self, inputs: &[Value], at: &mut Simplifier) -> Option<Vec<Value>> {
+    fn for_cpu(&self, _: Cpu, inputs: &[Value], at: &mut Simplifier) -> Option<Vec<Value>> {
         let body = at.rewritten_body(&self.body, self.body_captures);
         Some(at.record(WhileOp { body, ..self.clone() }, inputs.to_vec()))
     }

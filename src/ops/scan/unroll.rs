@@ -1,0 +1,76 @@
+//! How many steps one iteration of a loop makes.
+
+use std::fmt;
+
+use crate::error::Result;
+use crate::ir::parse::Parser;
+use crate::ir::print::{Attribute, Printer};
+
+/// How many steps of a [`Scan`](crate::Scan) one iteration of its While loop makes. The step is traced
+/// once in any case, and values are the same.
+///
+/// # Examples
+/// ```
+/// use onetrace::prelude::*;
+/// let sum = |steps: usize| {
+///     let add = |sum: Tensor, x: Tensor| (sum + x, ());
+///     jit(move |xs: Tensor| Scan::new().unroll(steps).run(add, Tensor::scalar(0.0, DType::F32), xs).0)
+/// };
+/// let xs = Tensor::ones([8], DType::F32);
+/// assert!(sum(4).lower(&xs)?.hlo()?.contains("while("));
+/// // A loop that would make one iteration is none.
+/// assert!(!sum(8).lower(&xs)?.hlo()?.contains("while("));
+/// # Ok::<(), onetrace::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Unroll {
+    /// One, as the HLO has it that is lowered; where that is compiled, as many as were measured to be
+    /// fastest for loops of this kind on the device.
+    #[default]
+    Auto,
+    /// So many, at least 1. With the length or more there is no loop at all.
+    Steps(usize),
+}
+
+impl Unroll {
+    /// The number of steps, where nothing else was chosen.
+    pub(crate) fn steps(self) -> usize {
+        match self {
+            Unroll::Auto => 1,
+            Unroll::Steps(steps) => steps,
+        }
+    }
+}
+
+impl From<usize> for Unroll {
+    fn from(steps: usize) -> Unroll {
+        Unroll::Steps(steps)
+    }
+}
+
+/// `auto` or the number of steps.
+impl fmt::Display for Unroll {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Unroll::Auto => f.write_str("auto"),
+            Unroll::Steps(steps) => steps.fmt(f),
+        }
+    }
+}
+
+impl Attribute for Unroll {
+    fn print(&self, printer: &mut Printer) {
+        printer.push(self);
+    }
+
+    fn parse(parser: &mut Parser<'_>) -> Result<Unroll> {
+        if parser.eat("auto") {
+            return Ok(Unroll::Auto);
+        }
+        parser.number("a number of steps or `auto`").map(Unroll::Steps)
+    }
+
+    fn omitted() -> Option<Unroll> {
+        Some(Unroll::Auto)
+    }
+}
