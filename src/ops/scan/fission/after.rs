@@ -10,12 +10,16 @@ use crate::ops::Op;
 use crate::ops::broadcast::{Broadcast, Reshape};
 use crate::ops::constant::{Constant, is_zero};
 use crate::ops::dot::Dot;
+use crate::ops::reduce::{Fold, Reduce};
 use crate::ops::scan::ScanOp;
 use crate::transform::cut::{Node, cheapest};
 use crate::transform::simplify::Simplifier;
 
 /// What it costs to stack a value beside its bytes, in bytes: it is one operation more in the loop.
 const STACKING: usize = 128;
+
+/// Values of so many elements are large.
+const LARGE_VALUE: usize = 1 << 14;
 
 /// What happens after a loop.
 pub(super) struct Plan {
@@ -384,11 +388,15 @@ fn definitions(func: &Func) -> Vec<Option<&Equation>> {
     definitions
 }
 
-/// The sum over all steps: a product with ones, which XLA:CPU computes at the speed of memory,
-/// where its reductions of many elements take several passes.
+/// The sum over all steps. For vectors, and for values that are large, it is a product with ones, which
+/// XLA:CPU computes at the speed of memory, where its reductions of many elements take several
+/// passes; but it takes a product of smaller values with several axes element by element.
 fn sum_over_steps(values: Value, at: &mut Simplifier) -> Value {
     let aval = at.aval(values).clone();
     let steps = aval.shape[0];
+    if aval.rank() > 2 && aval.size() / steps < LARGE_VALUE {
+        return at.record(Reduce { kind: Fold::Sum, axes: vec![0] }, vec![values])[0];
+    }
     let one = HostArray::scalar(Scalar::from(1.0), aval.dtype).expect("only floats are summed up");
     let one = at.record(Constant { value: Arc::new(one), name: String::new() }, vec![])[0];
     let ones = at.record(Broadcast { shape: vec![steps], axes: vec![] }, vec![one])[0];
