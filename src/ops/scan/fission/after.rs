@@ -19,7 +19,7 @@ use crate::transform::simplify::Simplifier;
 const STACKING: usize = 128;
 
 /// Values of so many elements are large.
-const LARGE_VALUE: usize = 1 << 14;
+const LARGE_VALUE: usize = 1 << 16;
 
 /// What happens after a loop.
 pub(super) struct Plan {
