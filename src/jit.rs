@@ -103,7 +103,7 @@ impl<A: Tree, R: Tree, F: Fn(A) -> R> Jit<A, R, F> {
     }
 
     /// Measures how to compile the function where there is a choice: the first call for each type
-    /// of arguments compiles up to four programs and runs each of them many times on these
+    /// of arguments compiles up to five programs and runs each of them many times on these
     /// arguments, for a third of a second at most for each unless a single run takes longer. The
     /// fastest one is used from then on; what there is a choice of, [`Tuning`](crate::Tuning) says.
     /// Values are the same but for the order of sums, so that two machines may differ in the last

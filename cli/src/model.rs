@@ -7,7 +7,7 @@ use std::rc::Rc;
 use clap::ValueEnum;
 use onetrace::nn::{GruCell, LstmCell, OptimizedLstmCell, Rngs, RnnCell, SimpleCell};
 use onetrace::prelude::*;
-use onetrace::{Fission, Jit, Traced};
+use onetrace::{Fission, Jit, Traced, Unroll};
 
 /// A recurrent cell of the library.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -64,7 +64,7 @@ impl Shape {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Loop {
     /// By `scan`, `unroll` steps in one iteration.
-    Scan { unroll: usize, fission: Fission },
+    Scan { unroll: Unroll, fission: Fission },
     /// By a loop in Rust that calls the step once for each row of the sequence.
     Unrolled,
 }
@@ -175,7 +175,7 @@ mod tests {
         (numbers, forward.step_calls())
     }
 
-    fn scan(unroll: usize, fission: Fission) -> Loop {
+    fn scan(unroll: Unroll, fission: Fission) -> Loop {
         Loop::Scan { unroll, fission }
     }
 
@@ -193,15 +193,15 @@ mod tests {
                 let shape = Shape { batch, ..SHAPE };
                 for reverse in [false, true] {
                     let run = |repeat| run(model, &shape, repeat, reverse);
-                    let (first, once) = run(scan(1, Fission::Auto));
-                    let (twos, _) = run(scan(2, Fission::Off));
+                    let (first, once) = run(scan(Unroll::Auto, Fission::Auto));
+                    let (twos, _) = run(scan(Unroll::Steps(2), Fission::Off));
                     let (unrolled, each) = run(Loop::Unrolled);
                     assert!(close(&first, &twos) && close(&first, &unrolled), "{model} {shape:?}");
                     assert_eq!((once, each), (1, 5), "{model}");
                 }
             }
-            let ahead = run(model, &SHAPE, scan(1, Fission::Auto), false).0;
-            let back = run(model, &SHAPE, scan(1, Fission::Auto), true).0;
+            let ahead = run(model, &SHAPE, scan(Unroll::Auto, Fission::Auto), false).0;
+            let back = run(model, &SHAPE, scan(Unroll::Auto, Fission::Auto), true).0;
             assert!(!close(&ahead, &back), "{model}");
         }
     }

@@ -4,7 +4,7 @@
 //! function `scan_rnn_forward` of the library takes them. Each function here is a value parser of
 //! clap, which puts the argument and the value in front of the message.
 
-use onetrace::{Fission, host_memory};
+use onetrace::{Fission, Unroll, host_memory};
 
 fn finite(text: &str) -> Result<f64, String> {
     let value: f64 = text.parse().map_err(|_| "must be a number".to_owned())?;
@@ -60,6 +60,14 @@ pub fn fission(text: &str) -> Result<Fission, String> {
             let refused = |_| "must be auto, off or a whole number of bytes".to_owned();
             text.parse().map(Fission::Within).map_err(refused)
         }
+    }
+}
+
+/// How many steps an iteration makes: `auto` or at least 1.
+pub fn unroll(text: &str) -> Result<Unroll, String> {
+    match text {
+        "auto" => Ok(Unroll::Auto),
+        _ => count(text).map(Unroll::Steps).map_err(|error| format!("{error}, or auto")),
     }
 }
 

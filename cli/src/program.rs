@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clap::error::ErrorKind as ClapError;
 use clap::{Args, Command, FromArgMatches, ValueEnum};
-use onetrace::{ErrorKind, Fission};
+use onetrace::{ErrorKind, Fission, Unroll};
 use serde::{Deserialize, Serialize};
 
 use crate::failure::{Failure, reason};
@@ -82,10 +82,11 @@ pub struct Settings {
     #[arg(long, help_heading = MODEL)]
     reverse: bool,
 
-    /// Make K steps of the scan in one iteration of the loop [default: 1]
-    #[arg(long, value_name = "K", value_parser = number::count, allow_hyphen_values = true)]
+    /// Make K steps of the scan in one iteration of the loop, or as many as are fastest where it is
+    /// compiled [default: auto]
+    #[arg(long, value_name = "auto|K", value_parser = number::unroll, allow_hyphen_values = true)]
     #[arg(help_heading = MODEL)]
-    unroll: Option<usize>,
+    unroll: Option<Unroll>,
 
     /// What may leave the loop of the scan: auto, off, or what fits in so many bytes [default:
     /// auto]
@@ -179,7 +180,7 @@ impl Settings {
         match self.unrolled {
             true => Loop::Unrolled,
             false => Loop::Scan {
-                unroll: self.unroll.unwrap_or(1),
+                unroll: self.unroll.unwrap_or_default(),
                 fission: self.fission.unwrap_or_default(),
             },
         }
@@ -274,7 +275,7 @@ impl fmt::Display for Program {
         match settings.repeat() {
             Loop::Unrolled => write!(f, ",unrolled")?,
             Loop::Scan { unroll, fission } => {
-                if unroll != 1 {
+                if unroll != Unroll::Auto {
                     write!(f, ",unroll={unroll}")?;
                 }
                 if fission != Fission::Auto {

@@ -7,7 +7,7 @@ use clap::Args;
 use onetrace::compilation_cache::{self, Stats};
 use onetrace::nn::{GruCell, Rngs, RnnCell};
 use onetrace::prelude::*;
-use onetrace::{ErrorKind, Fission, io};
+use onetrace::{ErrorKind, Fission, Unroll, io};
 use serde::Serialize;
 
 use crate::device::DeviceArgs;
@@ -55,10 +55,10 @@ pub struct Run {
     #[arg(long)]
     reverse: bool,
 
-    /// Make K steps in one iteration of the loop
-    #[arg(long, value_name = "K", default_value = "1", value_parser = number::count)]
+    /// Make K steps in one iteration of the loop, or as many as are fastest
+    #[arg(long, value_name = "auto|K", default_value_t, value_parser = number::unroll)]
     #[arg(allow_hyphen_values = true)]
-    unroll: usize,
+    unroll: Unroll,
 
     /// What may leave the loop: auto, off, or what fits in so many bytes
     #[arg(long, value_name = "auto|off|BYTES", default_value_t, value_parser = number::fission)]

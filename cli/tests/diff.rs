@@ -171,7 +171,7 @@ fn wrong_arguments() {
         $ diff gru gru:size=4
         error: gru:size=4: the settings behind the colon are stage, in-features, hidden, steps, batch, seed, unrolled, reverse, unroll, fission
         $ diff gru gru:unrolled,unroll=2
-        error: gru:unrolled,unroll=2: the argument 'unrolled' cannot be used with 'unroll <K>'
+        error: gru:unrolled,unroll=2: the argument 'unrolled' cannot be used with 'unroll <auto|K>'
         $ diff gru gru:
         error: gru:: the settings behind the colon are stage, in-features, hidden, steps, batch, seed, unrolled, reverse, unroll, fission
         $ diff gru text:hidden=4

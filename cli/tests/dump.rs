@@ -58,7 +58,7 @@ fn the_ir() {
         func @simple(%0 "arg": f32[3,2]) -> (f32[2]) {
           %1: f32[] = constant {value=f32[](0.0), name=""}
           %2: f32[2] = broadcast {shape=[2], axes=[]} %1
-          %3: f32[2] = scan {length=3, reverse=false, unroll=1, constants=0, carry=1, body=func @scan_body(%0 "carry": f32[2], %1 "x": f32[2]) -> (f32[2]) {
+          %3: f32[2] = scan {length=3, reverse=false, constants=0, carry=1, body=func @scan_body(%0 "carry": f32[2], %1 "x": f32[2]) -> (f32[2]) {
             %2: f32[2,2] = constant {value=f32[2,2](-1.5153329, -1.3828852, 0.15761372, -0.27076438), name="dense_i.kernel"}
             %3: f32[2] = dot {lhs_contract=[0], rhs_contract=[0], lhs_batch=[], rhs_batch=[]} %1 %2
             %4: f32[2] = constant {value=f32[2](0.0, 0.0), name="dense_i.bias"}
@@ -212,7 +212,7 @@ fn the_ir_before_and_after_fission() {
         func @simple(%0 "arg": f32[16,192]) -> (f32[128]) {
           %1: f32[] = constant {value=f32[](0.0), name=""}
           %2: f32[128] = broadcast {shape=[128], axes=[]} %1
-          %3: f32[128] = scan {length=16, reverse=false, unroll=1, constants=0, carry=1, body=func @scan_body(%0 "carry": f32[128], %1 "x": f32[192]) -> (f32[128]) {
+          %3: f32[128] = scan {length=16, reverse=false, constants=0, carry=1, body=func @scan_body(%0 "carry": f32[128], %1 "x": f32[192]) -> (f32[128]) {
             %2: f32[192,128] = constant {value=f32[192,128](...), name="dense_i.kernel"}
             %3: f32[128] = dot {lhs_contract=[0], rhs_contract=[0], lhs_batch=[], rhs_batch=[]} %1 %2
             %4: f32[128] = constant {value=f32[128](...), name="dense_i.bias"}
@@ -235,7 +235,7 @@ fn the_ir_before_and_after_fission() {
           %5: f32[128] = constant {value=f32[128](...), name="dense_i.bias"}
           %6: f32[16,128] = broadcast {shape=[16, 128], axes=[1]} %5
           %7: f32[16,128] = add %4 %6
-          %8: f32[128] = scan {length=16, reverse=false, unroll=1, constants=0, carry=1, body=func @scan_body(%0 "carry": f32[128], %1: f32[128]) -> (f32[128]) {
+          %8: f32[128] = scan {length=16, reverse=false, constants=0, carry=1, body=func @scan_body(%0 "carry": f32[128], %1: f32[128]) -> (f32[128]) {
             %2: f32[128,128] = constant {value=f32[128,128](...), name="dense_h.kernel"}
             %3: f32[128] = dot {lhs_contract=[0], rhs_contract=[0], lhs_batch=[], rhs_batch=[]} %0 %2
             %4: f32[128] = add %1 %3
@@ -265,7 +265,7 @@ fn the_loop_is_as_it_was_asked_for() {
     let unroll = "simple --unroll 4";
     assert_eq!((count(unroll, " while("), count(unroll, tanh)), (1, 4));
     let steps = |options: &str| dump(&format!("simple --format ir {options}"));
-    assert!(steps("--steps 2048").contains("length=2048, reverse=false, unroll=1"));
+    assert!(steps("--steps 2048").contains("length=2048, reverse=false, constants=0"));
     assert!(steps("--reverse --unroll 2").contains("length=16, reverse=true, unroll=2"));
     assert!(
         steps("--batch 5").starts_with("func @simple(%0 \"arg\": f32[16,5,32]) -> (f32[5,64])")
@@ -343,7 +343,7 @@ fn options_that_make_no_sense() {
         $ dump gru --format proto --full-constants
         error: --full-constants: constants are shortened in --format ir, hlo and stablehlo only
         $ dump gru --unrolled --unroll 2
-        error: the argument '--unrolled' cannot be used with '--unroll <K>'
+        error: the argument '--unrolled' cannot be used with '--unroll <auto|K>'
         $ dump gru --hidden 0
         error: invalid value '0' for '--hidden <H>': must be at least 1
         $ dump gru --steps 2.5

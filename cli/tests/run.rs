@@ -319,9 +319,9 @@ fn wrong_arguments() {
         $ run --hidden 4 --seed 1e19 --input x.npy
         error: invalid value '1e19' for '--seed <S>': must be from -9223372036854775808 to 9223372036854775807
         $ run --hidden 4 --unroll 0 --input x.npy
-        error: invalid value '0' for '--unroll <K>': must be at least 1
+        error: invalid value '0' for '--unroll <auto|K>': must be at least 1, or auto
         $ run --hidden 4 --unroll 2.5 --input x.npy
-        error: invalid value '2.5' for '--unroll <K>': must be a whole number of at least 1
+        error: invalid value '2.5' for '--unroll <auto|K>': must be a whole number of at least 1, or auto
         $ run --hidden 4 --repeat 0 --input x.npy
         error: invalid value '0' for '--repeat <N>': must be at least 1
         $ run --hidden 4 --repeat -1 --input x.npy
@@ -502,10 +502,10 @@ fn help_reads_like_a_manual() {
               --reverse
                   Go from the last of the T rows to the first
 
-              --unroll <K>
-                  Make K steps in one iteration of the loop
+              --unroll <auto|K>
+                  Make K steps in one iteration of the loop, or as many as are fastest
 
-                  [default: 1]
+                  [default: auto]
 
               --fission <auto|off|BYTES>
                   What may leave the loop: auto, off, or what fits in so many bytes

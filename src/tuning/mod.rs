@@ -190,7 +190,7 @@ mod tests {
     #[test]
     fn values_are_the_same_however_a_program_is_compiled() {
         let xs = |batch: &[usize]| {
-            let shape = [&[12], batch, &[16]].concat();
+            let shape = [&[64], batch, &[16]].concat();
             random::normal(&random::key(3), shape, DType::F32)
         };
         for batch in [&[][..], &[8]] {

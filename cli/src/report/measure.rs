@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use onetrace::{Device, Fission, Result};
+use onetrace::{Device, Fission, Result, Unroll};
 use serde::{Serialize, Serializer};
 
 use crate::model::{Forward, Loop, Model, Shape};
@@ -26,7 +26,7 @@ impl Variant {
 
     pub fn repeat(self, fission: Fission) -> Loop {
         match self {
-            Variant::Scan => Loop::Scan { unroll: 1, fission },
+            Variant::Scan => Loop::Scan { unroll: Unroll::Auto, fission },
             Variant::Unrolled => Loop::Unrolled,
         }
     }

@@ -132,8 +132,9 @@ const SHARED_HELP: [(&str, &str); 4] = [
       --reverse
           Go from the last row to the first
 
-      --unroll <K>
-          Make K steps of the scan in one iteration of the loop [default: 1]
+      --unroll <auto|K>
+          Make K steps of the scan in one iteration of the loop, or as many as are fastest where it
+          is compiled [default: auto]
 
       --fission <auto|off|BYTES>
           What may leave the loop of the scan: auto, off, or what fits in so many bytes [default:

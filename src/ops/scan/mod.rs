@@ -190,7 +190,7 @@ impl Operation for ScanOp {
         };
         let is_innermost = !self.body.equations().iter().any(|e| e.op.rules().is_loop());
         let unroll = match self.unroll {
-            Unroll::Auto if is_innermost && cpu.unroll > 1 => Unroll::Steps(cpu.unroll),
+            Unroll::Auto if is_innermost => Unroll::worth_it(cpu.unroll, self.length),
             unroll => unroll,
         };
         Some(at.record(ScanOp { unroll, body, ..*self }, inputs.to_vec()))

@@ -32,7 +32,18 @@ pub enum Unroll {
     Steps(usize),
 }
 
+/// From so many iterations on, a loop is worth the larger body, which takes longer to compile.
+const ITERATIONS: usize = 16;
+
 impl Unroll {
+    /// So many steps, if that is worth it for a loop of this length and leaves no steps over.
+    pub(crate) fn worth_it(steps: usize, length: usize) -> Unroll {
+        match steps > 1 && length.is_multiple_of(steps) && length / steps >= ITERATIONS {
+            true => Unroll::Steps(steps),
+            false => Unroll::Auto,
+        }
+    }
+
     /// The number of steps, where nothing else was chosen.
     pub(crate) fn steps(self) -> usize {
         match self {
@@ -72,5 +83,34 @@ impl Attribute for Unroll {
 
     fn omitted() -> Option<Unroll> {
         Some(Unroll::Auto)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::prelude::*;
+    use crate::transform::simplify::Cpu;
+
+    /// What a scan of so many steps, around another one of as many, says of unrolling where an
+    /// iteration shall make four steps.
+    fn unrolled(length: usize) -> Vec<String> {
+        let add = |sum: Tensor, x: Tensor| (sum + x, ());
+        let outer = |sum: Tensor, xs: Tensor| (scan(add, sum, xs).0.sin(), ());
+        let f = jit(|xs: Tensor| scan(outer, Tensor::scalar(0.0, DType::F32), xs).0);
+        let lowered = f.lower(Tensor::zeros([length, length], DType::F32)).unwrap();
+        let text = lowered.fissioned().for_cpu(Cpu { packs: false, unroll: 4 }).to_string();
+        let scans = text.lines().filter(|line| line.contains("= scan"));
+        let attributes = |line: &str| line.split(['{', '}']).nth(1).unwrap_or_default().to_owned();
+        scans.map(|line| attributes(line).split(", constants").next().unwrap().to_owned()).collect()
+    }
+
+    #[test]
+    fn long_innermost_loops_are_unrolled_where_that_is_left_open() {
+        let [outer, inner] = &unrolled(64)[..] else { panic!("two scans") };
+        assert_eq!(outer, "length=64, reverse=false");
+        assert_eq!(inner, "length=64, reverse=false, unroll=4");
+        for length in [60, 65] {
+            assert!(unrolled(length).iter().all(|scan| !scan.contains("unroll")), "{length}");
+        }
     }
 }
