@@ -319,6 +319,7 @@ fn flops_of_library_calls() {
     assert_eq!(call("__cublas$gemm", &gemm), product);
     assert_eq!(call("__cublas$lt$matmul", &gemm), product);
     assert_eq!(call("__onednn$matmul", "{}"), product);
+    assert_eq!(call("onetrace_panel_dot", ""), product);
     assert_eq!(call("__cublas$gemm", "not JSON"), "loops [], 0 dots, 0 flops");
     assert_eq!(call("something_else", &gemm), "loops [], 0 dots, 0 flops");
 }

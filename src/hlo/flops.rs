@@ -2,12 +2,13 @@
 //! its addition.
 //!
 //! What a backend has turned into a call of a library is counted too: `__cublas$gemm` and its like,
-//! `__onednn$matmul`, `__cudnn$conv...`. Element-wise operations are not.
+//! `__onednn$matmul`, `__cudnn$conv...`, and so is our kernel. Element-wise operations are not.
 
 use serde_json::Value;
 
 use super::graph::{Graph, Place};
 use super::proto::{HloInstructionProto, ShapeProto};
+use crate::ops::panel_dot;
 
 /// The operations of one instruction, without those of computations it calls.
 pub(crate) fn of(graph: &Graph, place: Place) -> u64 {
@@ -80,6 +81,9 @@ fn call_contraction(graph: &Graph, place: Place) -> Option<u64> {
         // Numbers of 64 bits are strings in the JSON of protocol buffers.
         let axis = |v: &Value| v.as_i64().or_else(|| v.as_str()?.parse().ok());
         return product(lhs, axes.as_array()?.iter().map(axis).collect::<Option<Vec<i64>>>()?);
+    }
+    if instruction.custom_call_target == panel_dot::TARGET {
+        return product(lhs, [lhs.dimensions.len() as i64 - 1]);
     }
     if instruction.custom_call_target == "__onednn$matmul" {
         let config = config();

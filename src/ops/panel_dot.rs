@@ -32,7 +32,7 @@ use crate::xla_ext::{self, CustomCall};
 const COLUMNS: usize = 32;
 
 /// The name under which XLA knows the kernel.
-const TARGET: &str = "onetrace_panel_dot";
+pub(crate) const TARGET: &str = "onetrace_panel_dot";
 
 /// A product of several rows is worth it from so many multiplications on.
 const ENOUGH: usize = 1 << 15;

@@ -17,7 +17,7 @@ namespace {
 constexpr int64_t kColumns = 32;
 
 // A product of fewer multiplications than this for each thread is not worth waking one.
-constexpr int64_t kMultiplicationsOfThread = 1 << 18;
+constexpr int64_t kMultiplicationsOfThread = 350'000;
 
 // How often a thread looks whether the others are done before it lets go of its core.
 constexpr int kTurns = 1 << 10;

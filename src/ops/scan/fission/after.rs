@@ -245,20 +245,7 @@ impl<'a> After<'a> {
     /// Whether the equation can be computed for all steps, although it may `stay` in the loop.
     fn can_move(&self, equation: &Equation, stays: bool) -> bool {
         let rules = equation.op.rules();
-        !rules.has_effect()
-            && equation.regions().is_empty()
-            && (!stays || rules.is_cheap())
-            && !self.rounds(equation)
-    }
-
-    /// Whether the equation computes in half precision, or with what is: the same in another place
-    /// gives other numbers then.
-    fn rounds(&self, equation: &Equation) -> bool {
-        let values = || equation.inputs().iter().chain(equation.outputs());
-        let dtype = |value: &Value| self.op.body.aval(*value).dtype;
-        let is_moved = equation.op.rules().only_moves()
-            && values().all(|value| Some(dtype(value)) == values().next().map(dtype));
-        values().any(|value| dtype(value).is_half()) && !is_moved
+        !rules.has_effect() && equation.regions().is_empty() && (!stays || rules.is_cheap())
     }
 
     fn cost_of(&self, value: Value) -> usize {
@@ -275,9 +262,7 @@ impl<'a> After<'a> {
         let (carried, _) = func.params().nth(self.op.constants + i)?;
         let result = func.results()[i];
         let equation = self.made_by[result.index()]?;
-        // In half precision the loop is faster, as the products are converted for XLA:CPU in it.
-        let dtype = func.aval(result).dtype;
-        let is_sum = equation.name() == "add" && dtype.is_float() && !dtype.is_half();
+        let is_sum = equation.name() == "add" && func.aval(result).dtype.is_float();
         if !is_sum || self.uses[carried.index()] != 1 || self.uses[result.index()] != 1 {
             return None;
         }

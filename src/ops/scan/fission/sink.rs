@@ -119,7 +119,6 @@ fn is_elementwise(equation: &Equation, at: &Simplifier) -> bool {
     let shape = &at.aval(output).shape;
     rules.is_cheap()
         && !rules.only_moves()
-        && !at.aval(output).dtype.is_half()
         && !equation.inputs().is_empty()
         && equation.inputs().iter().all(|&input| at.aval(input).shape == *shape)
 }
