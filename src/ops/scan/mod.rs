@@ -188,9 +188,11 @@ impl Operation for ScanOp {
             true => at.rewritten_body(&self.body, self.constants),
             false => at.rewritten(&self.body),
         };
+        // What a step stacks costs more than the iteration that it is made in.
+        let stacks = self.body.results().len() > self.carry;
         let is_innermost = !self.body.equations().iter().any(|e| e.op.rules().is_loop());
         let unroll = match self.unroll {
-            Unroll::Auto if is_innermost => Unroll::worth_it(cpu.unroll, self.length),
+            Unroll::Auto if is_innermost && !stacks => Unroll::worth_it(cpu.unroll, self.length),
             unroll => unroll,
         };
         Some(at.record(ScanOp { unroll, body, ..*self }, inputs.to_vec()))
