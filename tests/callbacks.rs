@@ -164,7 +164,7 @@ const PROGRAMS: &[(&str, Program)] = &[
 
 /// What the child process of the tests below runs.
 #[test]
-#[ignore = "a child process: `every_step_prints_once_and_in_order` and others run it with `lines`"]
+#[ignore = "a child process: `cargo test --test callbacks` runs it, from the tests that call `lines`"]
 fn child() {
     let name = std::env::var("ONETRACE_TEST_PROGRAM").unwrap();
     let (_, program) = PROGRAMS.iter().find(|(known, _)| *known == name).unwrap();

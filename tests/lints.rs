@@ -109,7 +109,7 @@ fn captures_nest() {
 
 /// What the child process of the test below runs.
 #[test]
-#[ignore = "a child process: `warnings_go_to_standard_error_unless_a_variable_silences_them` runs it"]
+#[ignore = "a child process: `cargo test --test lints` runs it, from the test of warnings"]
 fn child() {
     cell_in_the_step();
 }

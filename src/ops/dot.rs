@@ -156,8 +156,8 @@ impl Dot {
         }
     }
 
-    /// The axis of the result that `axis` of operand `side` (0 is the left one) becomes, for operands
-    /// of these ranks; none if it is contracted or of the batch.
+    /// The axis of the result that `axis` of operand `side` (0 is the left one) becomes, for
+    /// operands of these ranks; none if it is contracted or of the batch.
     pub fn axis_of_result(&self, side: usize, axis: usize, ranks: [usize; 2]) -> Option<usize> {
         let free = |side: usize| {
             let [contract, batch] = match side {
@@ -170,8 +170,8 @@ impl Dot {
         free(side).position(|free| free == axis).map(|place| before + place)
     }
 
-    /// How many rows the operand `side` (0 is the left one) has: the elements of the axes that are not
-    /// contracted.
+    /// How many rows the operand `side` (0 is the left one) has: the elements of the axes that are
+    /// not contracted.
     pub fn rows(&self, operand: &Aval, side: usize) -> usize {
         let contract = [&self.lhs_contract, &self.rhs_contract][side];
         let sizes = operand.shape.iter().enumerate().filter(|(axis, _)| !contract.contains(axis));

@@ -129,8 +129,8 @@ pub(crate) trait Operation: Text {
         self.simplify(inputs, at)
     }
 
-    /// As [`simplify`](Operation::simplify), behind fission, with what a CPU computes faster in another
-    /// form.
+    /// As [`simplify`](Operation::simplify), behind fission, with what a CPU computes faster in
+    /// another form.
     fn for_cpu(&self, cpu: Cpu, inputs: &[Value], at: &mut Simplifier) -> Option<Vec<Value>> {
         let _ = cpu;
         self.simplify(inputs, at)

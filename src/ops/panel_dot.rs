@@ -1,12 +1,12 @@
 //! Products with a packed matrix, by a kernel of ours.
 //!
 //! XLA:CPU has no product with a matrix that is packed once: each step of a loop packs the weights
-//! again, or reads them in an order that is not that of memory. Here they are packed before the loop,
-//! into panels of 32 columns each, row after row, and `xla_extension/shim/panel_dot.cc` multiplies with
-//! those. The While loop stays what it is, and calls it.
+//! again, or reads them in an order that is not that of memory. Here they are packed before the
+//! loop, into panels of 32 columns each, row after row, and `xla_extension/shim/panel_dot.cc`
+//! multiplies with those. The While loop stays what it is, and calls it.
 //!
-//! A [`Dot`] becomes such a product [behind fission](crate::ir::Func::packed), for CPUs alone and where
-//! that is [worth it](is_worth_it).
+//! A [`Dot`] becomes such a product [behind fission](crate::ir::Func::packed), for CPUs alone and
+//! where that is [worth it](is_worth_it).
 
 use std::sync::{Arc, OnceLock};
 

@@ -28,10 +28,10 @@ impl Func {
         rewritten(self, Pass::Fission, None).simplified()
     }
 
-    /// A function that was [fissioned](Func::fissioned), as it is compiled for CPUs: products in loops
-    /// with `f32` matrices that are the same at every step are made by a kernel of this library where
-    /// that was measured to be faster. It is the operation `panel_dot`, and takes the matrix packed into
-    /// panels of 32 columns, `[columns / 32, rows, 32]`, once before the loop.
+    /// A function that was [fissioned](Func::fissioned), as it is compiled for CPUs: products in
+    /// loops with `f32` matrices that are the same at every step are made by a kernel of this
+    /// library where that was measured to be faster. It is the operation `panel_dot`, and takes the
+    /// matrix packed into panels of 32 columns, `[columns / 32, rows, 32]`, once before the loop.
     /// [`Jit::xla_only`](crate::Jit::xla_only) does without it.
     pub fn packed(&self) -> Func {
         self.for_cpu(Cpu { packs: true, unroll: 1 })
@@ -76,8 +76,8 @@ enum Pass {
 pub(crate) struct Cpu {
     /// Whether loops multiply with [packed matrices](crate::ops::panel_dot).
     pub packs: bool,
-    /// How many steps an iteration of an innermost loop makes if [`Unroll::Auto`](crate::Unroll::Auto)
-    /// leaves it open.
+    /// How many steps an iteration of an innermost loop makes if
+    /// [`Unroll::Auto`](crate::Unroll::Auto) leaves it open.
     pub unroll: usize,
 }
 
@@ -132,8 +132,8 @@ impl Simplifier {
         rewritten(func, self.pass, None)
     }
 
-    /// The body of a loop, rewritten as what is around it is. The first `constants` of its parameters
-    /// are the same at every step.
+    /// The body of a loop, rewritten as what is around it is. The first `constants` of its
+    /// parameters are the same at every step.
     pub fn rewritten_body(&self, body: &Func, constants: usize) -> Func {
         rewritten(body, self.pass, Some(constants))
     }

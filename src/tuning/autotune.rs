@@ -87,7 +87,8 @@ impl Search<'_> {
         }
         let func = if fission == Some(false) { self.simplified } else { self.fissioned };
         let products = model.products.and(products);
-        Tuning { fission, ..Tuning::with_products(func, self.device, products) }
+        let program = Tuning { products, ..Tuning::default() }.applied(func);
+        Tuning { fission, ..Tuning::of_program(&program, products, self.device) }
     }
 
     fn measured(

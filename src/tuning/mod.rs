@@ -59,21 +59,23 @@ impl Tuning {
 
     /// The choice of the model for a function that is lowered as it is.
     pub(crate) fn of_lowered(func: &Func, device: &Device, kernels: Kernels) -> Tuning {
-        let products = match kernels {
-            Kernels::Xla => None,
-            Kernels::All => Products::by_model(func, device),
-        };
-        Tuning::with_products(func, device, products)
+        if kernels == Kernels::All && Products::can_be_chosen(device) {
+            let packed = func.packed();
+            if packed != *func {
+                return Tuning::of_program(&packed, Some(Products::Packed), device);
+            }
+        }
+        Tuning::of_program(func, None, device)
     }
 
-    /// The choice of the model for the rest.
-    fn with_products(func: &Func, device: &Device, products: Option<Products>) -> Tuning {
-        let tuning = Tuning { products, ..Tuning::default() };
-        let steps = Step::all(&tuning.applied(func));
+    /// The choice of the model for the rest, for a function that has these products already.
+    fn of_program(func: &Func, products: Option<Products>, device: &Device) -> Tuning {
+        let steps = Step::all(func);
         Tuning {
+            fission: None,
+            products,
             loops: Loops::by_model(&steps, device),
             vectors: Vectors::by_model(&steps, device),
-            ..tuning
         }
     }
 
@@ -117,10 +119,9 @@ impl Tuning {
 }
 
 /// Which kernels a program may use.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kernels {
     /// Those of this library too.
-    #[default]
     All,
     /// Those of XLA alone.
     Xla,

@@ -6,7 +6,6 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::device::Device;
-use crate::ir::Func;
 use crate::ops::panel_dot;
 
 /// What computes the products of loops with matrices that are the same at every step.
@@ -21,10 +20,9 @@ pub(super) enum Products {
 }
 
 impl Products {
-    /// What is best for a program, by what was measured; none where there is no choice.
-    pub fn by_model(func: &Func, device: &Device) -> Option<Products> {
-        let can_be = device.platform() == "cpu" && panel_dot::is_available();
-        (can_be && func.packed() != *func).then_some(Products::Packed)
+    /// Whether programs for the device have a choice.
+    pub fn can_be_chosen(device: &Device) -> bool {
+        device.platform() == "cpu" && panel_dot::is_available()
     }
 
     pub fn other(self) -> Products {

@@ -6,8 +6,8 @@ use crate::error::Result;
 use crate::ir::parse::Parser;
 use crate::ir::print::{Attribute, Printer};
 
-/// How many steps of a [`Scan`](crate::Scan) one iteration of its While loop makes. The step is traced
-/// once in any case, and values are the same.
+/// How many steps of a [`Scan`](crate::Scan) one iteration of its While loop makes. The step is
+/// traced once in any case, and values are the same.
 ///
 /// # Examples
 /// ```
@@ -24,9 +24,9 @@ use crate::ir::print::{Attribute, Printer};
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Unroll {
-    /// One, as the HLO has it that is lowered; where that is compiled, as many as were measured to be
-    /// fastest for loops of this kind on the device: four for a loop that is one function, on CPUs, and
-    /// stacks nothing.
+    /// One, as the HLO has it that is lowered; where that is compiled, as many as were measured to
+    /// be fastest for loops of this kind on the device: four for a loop that is one function, on
+    /// CPUs, and stacks nothing.
     #[default]
     Auto,
     /// So many, at least 1. With the length or more there is no loop at all.

@@ -373,9 +373,9 @@ fn definitions(func: &Func) -> Vec<Option<&Equation>> {
     definitions
 }
 
-/// The sum over all steps. For vectors, and for values that are large, it is a product with ones, which
-/// XLA:CPU computes at the speed of memory, where its reductions of many elements take several
-/// passes; but it takes a product of smaller values with several axes element by element.
+/// The sum over all steps. For vectors, and for values that are large, it is a product with ones,
+/// which XLA:CPU computes at the speed of memory, where its reductions of many elements take
+/// several passes; but it takes a product of smaller values with several axes element by element.
 fn sum_over_steps(values: Value, at: &mut Simplifier) -> Value {
     let aval = at.aval(values).clone();
     let steps = aval.shape[0];

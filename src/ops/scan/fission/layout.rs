@@ -1,8 +1,9 @@
-//! Products of joined parts are taken apart. With a matrix that is the same at every step it is the sum
-//! of the products of the parts with parts of the matrix, which are cut before the loop; with what
-//! differs it is the products of the parts, joined. Less is joined then (the gates of a cell are not
-//! for each step, nor for all of them), and products are independent of each other. A matrix whose
-//! rows would be summed along is transposed before the loop, unless it is multiplied by one row.
+//! Products of joined parts are taken apart. With a matrix that is the same at every step it is the
+//! sum of the products of the parts with parts of the matrix, which are cut before the loop; with
+//! what differs it is the products of the parts, joined. Less is joined then (the gates of a cell
+//! are not for each step, nor for all of them), and products are independent of each other. A
+//! matrix whose rows would be summed along is transposed before the loop, unless it is multiplied
+//! by one row.
 
 use super::Depends;
 use crate::ir::{Equation, Param, Value};

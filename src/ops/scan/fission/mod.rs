@@ -145,9 +145,9 @@ impl ScanOp {
         chunks.unwrap_or_else(|| at.record(op.clone(), inputs))
     }
 
-    /// Whether something is computed in half precision. XLA:CPU converts it to single precision where it
-    /// is used and rounds where it is stored: the same in another place takes longer, and gives other
-    /// numbers.
+    /// Whether something is computed in half precision. XLA:CPU converts it to single precision
+    /// where it is used and rounds where it is stored: the same in another place takes longer, and
+    /// gives other numbers.
     fn is_in_half_precision(&self) -> bool {
         let func = &self.body;
         let outputs = func.equations().iter().flat_map(|equation| equation.outputs());
