@@ -170,7 +170,7 @@ fn cached(func: Func, device: &Device, goal: CompileFor) -> Result<Arc<Executabl
     // The lock is not held while XLA compiles: other threads go on.
     let fissioned = func.simplified().fissioned();
     let tuning = Tuning::of_lowered(&fissioned, device, Kernels::All);
-    let computation = lower::lower(&tuning.applied(&fissioned), &[])?;
+    let computation = lower::lower(&tuning.applied(&fissioned, device), &[])?;
     let results = func.result_avals();
     let options = tuning.options().followed_by(&goal.options());
     let calls_host = func.has_effect();

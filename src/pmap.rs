@@ -296,7 +296,7 @@ impl<A: Tree, R: Tree, F: Fn(A) -> R> Pmap<A, R, F> {
     fn compile(traced: Traced<R>, call: &Call) -> Result<Program<R>> {
         let fissioned = traced.func.simplified().fissioned();
         let tuning = Tuning::of_lowered(&fissioned, &call.devices[0], Kernels::All);
-        let computation = lower::lower(&tuning.applied(&fissioned), &[])?;
+        let computation = lower::lower(&tuning.applied(&fissioned, &call.devices[0]), &[])?;
         let calls_host = traced.func.has_effect();
         let options = tuning.options();
         let program = device::compile(&call.devices, &computation, &options, calls_host)?;

@@ -225,7 +225,7 @@ impl<A: Tree, R: Tree> Lowered<A, R> {
     ) -> Result<Executable> {
         let without_fission = tuning.is_without_fission();
         let func = if without_fission { &self.simplified } else { &self.fissioned };
-        let func = tuning.applied(func);
+        let func = tuning.applied(func, device);
         let lowered;
         let computation = if *func == self.fissioned && aliases == self.aliases {
             &self.computation

@@ -1,5 +1,6 @@
 //! Fission changes no value but for the order of sums. `tests/fission.rs` has what it does.
 
+use half::{bf16, f16};
 use onetrace::nn::{GruCell, LstmCell, Rngs, RnnCell, SimpleCell};
 use onetrace::prelude::*;
 use onetrace::{Checkpoint, Fission, Lowered};
@@ -29,7 +30,8 @@ where
     C: RnnCell + Tree + 'static,
 {
     let run = |scan: Scan, cell: &C, xs: Tensor| {
-        scan.run(|carry, x| cell.step(carry, x), cell.initial_carry(batch), xs)
+        let first = tree::map(&cell.initial_carry(batch), |leaf| leaf.astype(xs.dtype()));
+        scan.run(|carry, x| cell.step(carry, x), first, xs)
     };
     let loss = |scan: Scan, cell: &C, xs: Tensor| {
         let (last, ys) = run(scan, cell, xs);
@@ -69,33 +71,47 @@ where
     }
 }
 
-/// Asserts that tensors agree, to parts of the largest element of each.
+/// Asserts that tensors agree, to parts of the largest element of each: to the order of sums, and in half
+/// precision to the rounding of each sum.
 #[track_caller]
 fn assert_close(what: &str, a: &[Tensor], b: &[Tensor]) {
     assert_eq!(a.len(), b.len(), "{what}");
     for (a, b) in a.iter().zip(b) {
-        let [a, b] = [a, b].map(|x| x.to_vec::<f32>().unwrap());
+        let tolerance = match a.dtype() {
+            DType::BF16 => 4.0 * f32::from(bf16::EPSILON),
+            DType::F16 => 4.0 * f32::from(f16::EPSILON),
+            _ => 1e-5,
+        };
+        let [a, b] = [a, b].map(|x| x.astype(DType::F32).to_vec::<f32>().unwrap());
         let size = b.iter().fold(0.0_f32, |size, x| size.max(x.abs()));
         let far = a.iter().zip(&b).fold(0.0_f32, |far, (a, b)| far.max((a - b).abs()));
-        assert!(far <= 1e-5 * size, "{what}: {far} away, of {size}");
+        assert!(far <= tolerance * size, "{what}: {far} away, of {size}");
     }
 }
 
 fn check<C: RnnCell + Tree + 'static>(new: fn(&mut Rngs, usize, usize) -> C, batches: &[&[usize]]) {
-    let cell = new(&mut Rngs::new(0), FEATURES, HIDDEN);
+    check_in(DType::F32, new, batches);
+}
+
+fn check_in<C: RnnCell + Tree + 'static>(
+    dtype: DType,
+    new: fn(&mut Rngs, usize, usize) -> C,
+    batches: &[&[usize]],
+) {
+    let cell = tree::map(&new(&mut Rngs::new(0), FEATURES, HIDDEN), |leaf| leaf.astype(dtype));
     for &batch in batches {
         let shape = [&[STEPS], batch, &[FEATURES]].concat();
-        let xs = random::normal(&random::key(1), shape, DType::F32);
+        let xs = random::normal(&random::key(1), shape, DType::F32).astype(dtype);
         for name in PROGRAMS {
-            let what = format!("{name}, batch {batch:?}");
+            let what = format!("{name}, {dtype}, batch {batch:?}");
             let lower = |fission: Fission| -> Lowered<(C, Tensor), Vec<Tensor>> {
                 let scan = Scan::new().fission(fission);
                 let f = jit(move |(cell, xs): (C, Tensor)| program(name, &scan, cell, xs, batch));
                 f.lower((cell.clone(), xs.clone())).unwrap()
             };
             let [auto, off] = [Fission::Auto, Fission::Off].map(lower);
-            assert_ne!(auto.fissioned(), auto.simplified(), "{what}: nothing leaves the loops");
-            assert_eq!(off.fissioned(), off.simplified(), "{what}: fission is off");
+            assert!(auto.fissioned() != auto.simplified(), "{what}: nothing leaves the loops");
+            assert!(off.fissioned() == off.simplified(), "{what}: fission is off");
             let arguments = (cell.clone(), xs.clone());
             let [auto, off] =
                 [auto, off].map(|lowered| lowered.compile().unwrap().call(&arguments).unwrap());
@@ -112,6 +128,13 @@ fn simple_cells() {
 #[test]
 fn gru_cells() {
     check(GruCell::new, &[&[2]]);
+}
+
+#[test]
+fn cells_in_half_precision() {
+    for dtype in [DType::BF16, DType::F16] {
+        check_in(dtype, GruCell::new, &[&[], &[2]]);
+    }
 }
 
 #[test]

@@ -53,7 +53,11 @@ impl Operation for Convert {
         rules::elementwise_batch(self, size, inputs)
     }
 
-    fn only_moves(&self) -> bool {
+    fn is_cheap(&self) -> bool {
+        true
+    }
+
+    fn is_plain(&self) -> bool {
         true
     }
 }

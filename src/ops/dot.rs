@@ -3,9 +3,10 @@
 use xla::XlaOp;
 
 use super::broadcast::Transpose;
+use super::convert::Convert;
 use super::{Operation, Text, inputs, panel_dot, rules};
 use crate::Tensor;
-use crate::aval::{Aval, Shape};
+use crate::aval::{Aval, DType, Shape};
 use crate::error::{Error, Result};
 use crate::ir::Value;
 use crate::lower::{Lowering, dims};
@@ -74,8 +75,19 @@ impl Operation for Dot {
         true
     }
 
+    /// Products in half precision are made of single ones, which is what XLA:CPU does, so that a matrix
+    /// that is the same at every step is converted before the loop.
     fn for_cpu(&self, cpu: Cpu, inputs: &[Value], at: &mut Simplifier) -> Option<Vec<Value>> {
-        if cpu.packs { panel_dot::packed(self, inputs, at) } else { None }
+        let dtype = at.aval(inputs[0]).dtype;
+        if !dtype.is_half() {
+            return if cpu.packs { panel_dot::packed(self, inputs, at) } else { None };
+        }
+        let single = Convert { dtype: DType::F32 };
+        let inputs: Vec<Value> =
+            inputs.iter().map(|&input| at.record(single.clone(), vec![input])[0]).collect();
+        let packed = if cpu.packs { panel_dot::packed(self, &inputs, at) } else { None };
+        let product = packed.unwrap_or_else(|| at.record(self.clone(), inputs));
+        Some(at.record(Convert { dtype }, product))
     }
 
     /// A vector times a matrix is lowered as the matrix times the vector. XLA:CPU stores a constant

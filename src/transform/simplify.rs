@@ -32,7 +32,9 @@ impl Func {
     /// loops with `f32` matrices that are the same at every step are made by a kernel of this
     /// library where that was measured to be faster. It is the operation `panel_dot`, and takes the
     /// matrix packed into panels of 32 columns, `[columns / 32, rows, 32]`, once before the loop.
-    /// [`Jit::xla_only`](crate::Jit::xla_only) does without it.
+    /// [`Jit::xla_only`](crate::Jit::xla_only) does without it. Products in half precision are
+    /// products in single precision that are rounded, and loops stack `bf16` in single precision:
+    /// XLA:CPU would convert at each step what can be converted once.
     pub fn packed(&self) -> Func {
         self.for_cpu(Cpu { packs: true, unroll: 1 })
     }

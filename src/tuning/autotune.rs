@@ -87,7 +87,7 @@ impl Search<'_> {
         }
         let func = if fission == Some(false) { self.simplified } else { self.fissioned };
         let products = model.products.and(products);
-        let program = Tuning { products, ..Tuning::default() }.applied(func);
+        let program = Tuning { products, ..Tuning::default() }.applied(func, self.device);
         Tuning { fission, ..Tuning::of_program(&program, products, self.device) }
     }
 

@@ -88,13 +88,13 @@ impl Tuning {
         }
     }
 
-    /// What is lowered of a function.
-    pub(crate) fn applied<'a>(&self, func: &'a Func) -> Cow<'a, Func> {
-        let packs = self.products == Some(Products::Packed);
-        match (packs, self.loops.map_or(1, Loops::unroll)) {
-            (false, 1) => Cow::Borrowed(func),
-            (packs, unroll) => Cow::Owned(func.for_cpu(Cpu { packs, unroll })),
+    /// What is lowered of a function for the device.
+    pub(crate) fn applied<'a>(&self, func: &'a Func, device: &Device) -> Cow<'a, Func> {
+        if device.platform() != "cpu" {
+            return Cow::Borrowed(func);
         }
+        let packs = self.products == Some(Products::Packed);
+        Cow::Owned(func.for_cpu(Cpu { packs, unroll: self.loops.map_or(1, Loops::unroll) }))
     }
 
     /// Whether the function is lowered as it was before fission.

@@ -5,6 +5,7 @@ use xla::{XlaComputation, XlaOp};
 mod chunks;
 pub(crate) mod fission;
 mod simplify;
+mod stacks;
 mod transform;
 pub(crate) mod unroll;
 
@@ -195,7 +196,8 @@ impl Operation for ScanOp {
             Unroll::Auto if is_innermost && !stacks => Unroll::worth_it(cpu.unroll, self.length),
             unroll => unroll,
         };
-        Some(at.record(ScanOp { unroll, body, ..*self }, inputs.to_vec()))
+        let op = ScanOp { unroll, body, ..*self };
+        Some(op.stacking_in_single_precision(inputs, at))
     }
 
     fn prune(&self, used: &[bool], effects: Effects) -> Option<PrunedOp> {

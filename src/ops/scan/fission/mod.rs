@@ -120,7 +120,7 @@ enum Depends {
 impl ScanOp {
     /// The outputs of the scan, recorded in `at`, with as much as is worth it outside of the loop.
     pub(super) fn fissioned(&self, inputs: &[Value], at: &mut Simplifier) -> Vec<Value> {
-        if self.length < 2 || self.is_in_half_precision() {
+        if self.length < 2 {
             return at.record(self.clone(), inputs.to_vec());
         }
         let (op, inputs) = self.with_xs_made_inside(inputs, at);
@@ -143,15 +143,6 @@ impl ScanOp {
         }
         let chunks = op.in_chunks(plan.bytes, &inputs, at);
         chunks.unwrap_or_else(|| at.record(op.clone(), inputs))
-    }
-
-    /// Whether something is computed in half precision. XLA:CPU converts it to single precision
-    /// where it is used and rounds where it is stored: the same in another place takes longer, and
-    /// gives other numbers.
-    fn is_in_half_precision(&self) -> bool {
-        let func = &self.body;
-        let outputs = func.equations().iter().flat_map(|equation| equation.outputs());
-        outputs.into_iter().any(|&output| func.aval(output).dtype.is_half())
     }
 
     /// What all values that are stacked may take beyond what was stacked before, in bytes.
