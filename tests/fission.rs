@@ -279,7 +279,7 @@ fn sums_of_integers_stay() {
 }
 
 #[test]
-fn a_sum_beside_a_sum_of_products_is_a_product_with_ones() {
+fn a_sum_beside_a_sum_of_products_is_a_sum_over_the_rows_of_a_matrix() {
     check(
         r#"func @f(%0 "sum": f32[16], %1 "products": f32[8,16], %2 "xs": f32[5,8], %3 "gs": f32[5,16]) -> (f32[16], f32[8,16]) {
           %4: f32[16], %5: f32[8,16] = scan {length=5, reverse=false, unroll=1, constants=0, carry=2, body=func @step(%0: f32[16], %1: f32[8,16], %2: f32[8], %3: f32[16]) -> (f32[16], f32[8,16]) {
@@ -292,13 +292,48 @@ fn a_sum_beside_a_sum_of_products_is_a_product_with_ones() {
         }"#,
         expect![[r#"
             func @f(%0 "sum": f32[16], %1 "products": f32[8,16], %2 "xs": f32[5,8], %3 "gs": f32[5,16]) -> (f32[16], f32[8,16]) {
-              %4: f32[] = constant {value=f32[](1.0), name=""}
-              %5: f32[5] = broadcast {shape=[5], axes=[]} %4
-              %6: f32[16] = dot {lhs_contract=[0], rhs_contract=[0], lhs_batch=[], rhs_batch=[]} %5 %3
-              %7: f32[16] = add %0 %6
-              %8: f32[8,16] = dot {lhs_contract=[0], rhs_contract=[0], lhs_batch=[], rhs_batch=[]} %2 %3
-              %9: f32[8,16] = add %1 %8
-              return %7, %9
+              %4: f32[16] = reduce {kind=sum, axes=[0]} %3
+              %5: f32[16] = add %0 %4
+              %6: f32[8,16] = dot {lhs_contract=[0], rhs_contract=[0], lhs_batch=[], rhs_batch=[]} %2 %3
+              %7: f32[8,16] = add %1 %6
+              return %5, %7
+            }
+        "#]],
+    );
+}
+
+#[test]
+fn parts_are_summed_up_before_they_are_joined() {
+    check(
+        r#"func @f(%0 "sum": f32[32], %1 "products": f32[8,16], %2 "xs": f32[5,3,8], %3 "gs": f32[5,3,16]) -> (f32[32], f32[8,16]) {
+          %4: f32[32], %5: f32[8,16] = scan {length=5, reverse=false, unroll=1, constants=0, carry=2, body=func @step(%0: f32[32], %1: f32[8,16], %2: f32[3,8], %3: f32[3,16]) -> (f32[32], f32[8,16]) {
+            %4: f32[8,16] = dot {lhs_contract=[0], rhs_contract=[0], lhs_batch=[], rhs_batch=[]} %2 %3
+            %5: f32[8,16] = add %1 %4
+            %6: f32[3,16] = tanh %3
+            %7: f32[3,32] = concatenate {axis=1} %3 %6
+            %8: f32[32] = reduce {kind=sum, axes=[0]} %7
+            %9: f32[32] = add %0 %8
+            return %9, %5
+          }} %0 %1 %2 %3
+          return %4, %5
+        }"#,
+        expect![[r#"
+            func @f(%0 "sum": f32[32], %1 "products": f32[8,16], %2 "xs": f32[5,3,8], %3 "gs": f32[5,3,16]) -> (f32[32], f32[8,16]) {
+              %4: f32[5,3,16] = tanh %3
+              %5: f32[5,48] = reshape {shape=[5, 48]} %3
+              %6: f32[48] = reduce {kind=sum, axes=[0]} %5
+              %7: f32[3,16] = reshape {shape=[3, 16]} %6
+              %8: f32[5,48] = reshape {shape=[5, 48]} %4
+              %9: f32[48] = reduce {kind=sum, axes=[0]} %8
+              %10: f32[3,16] = reshape {shape=[3, 16]} %9
+              %11: f32[3,32] = concatenate {axis=1} %7 %10
+              %12: f32[32] = reduce {kind=sum, axes=[0]} %11
+              %13: f32[32] = add %0 %12
+              %14: f32[15,8] = reshape {shape=[15, 8]} %2
+              %15: f32[15,16] = reshape {shape=[15, 16]} %3
+              %16: f32[8,16] = dot {lhs_contract=[0], rhs_contract=[0], lhs_batch=[], rhs_batch=[]} %14 %15
+              %17: f32[8,16] = add %1 %16
+              return %13, %17
             }
         "#]],
     );

@@ -1,14 +1,12 @@
 //! After the loop: what only the ys need, and sums of products that are carried and not looked at.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use super::{Depends, Part, bytes_of_matrix, params};
-use crate::host::{HostArray, Scalar};
 use crate::ir::{Equation, Func, Value};
 use crate::ops::Op;
-use crate::ops::broadcast::{Broadcast, Reshape};
-use crate::ops::constant::{Constant, is_zero};
+use crate::ops::broadcast::Reshape;
+use crate::ops::constant::is_zero;
 use crate::ops::dot::Dot;
 use crate::ops::reduce::{Fold, Reduce};
 use crate::ops::scan::ScanOp;
@@ -17,9 +15,6 @@ use crate::transform::simplify::Simplifier;
 
 /// What it costs to stack a value beside its bytes, in bytes: it is one operation more in the loop.
 const STACKING: usize = 128;
-
-/// Values of so many elements are large.
-const LARGE_VALUE: usize = 1 << 16;
 
 /// What happens after a loop.
 pub(super) struct Plan {
@@ -302,10 +297,18 @@ impl<'a> After<'a> {
                 Sum::Product(dot, [x, y])
             }
             _ if self.is_product[value.index()] => Sum::Linear(equation),
-            // What is not made larger is as well summed up before.
-            _ if self.is_linear(equation) && equation.inputs().len() == 1 => Sum::Linear(equation),
+            // What is not made larger is as well summed up before, each part of it.
+            _ if self.is_linear(equation) && self.only_joins(equation) => Sum::Linear(equation),
             _ => Sum::Itself,
         }
+    }
+
+    /// Whether the equation has no more elements as inputs than as output, or one input only.
+    fn only_joins(&self, equation: &Equation) -> bool {
+        let size = |values: &[Value]| -> usize {
+            values.iter().map(|&value| self.op.body.aval(value).size()).sum()
+        };
+        equation.inputs().len() == 1 || size(equation.inputs()) <= size(equation.outputs())
     }
 
     /// Whether a sum of what the equation gives is the equation of a sum: it is linear in what
@@ -373,21 +376,22 @@ fn definitions(func: &Func) -> Vec<Option<&Equation>> {
     definitions
 }
 
-/// The sum over all steps. For vectors, and for values that are large, it is a product with ones,
-/// which XLA:CPU computes at the speed of memory, where its reductions of many elements take
-/// several passes; but it takes a product of smaller values with several axes element by element.
+/// The sum over all steps. It is that of the rows of a matrix, which XLA:CPU computes at the speed
+/// of memory; values with more axes it would take element by element.
 fn sum_over_steps(values: Value, at: &mut Simplifier) -> Value {
-    let aval = at.aval(values).clone();
-    let steps = aval.shape[0];
-    if aval.rank() > 2 && aval.size() / steps < LARGE_VALUE {
-        return at.record(Reduce { kind: Fold::Sum, axes: vec![0] }, vec![values])[0];
+    let (steps, shape) = at.aval(values).shape.split_at(1);
+    let (shape, matrix) = (shape.to_vec(), vec![steps[0], shape.iter().product()]);
+    let matrix = reshaped(values, matrix, at);
+    let sum = at.record(Reduce { kind: Fold::Sum, axes: vec![0] }, vec![matrix])[0];
+    reshaped(sum, shape, at)
+}
+
+/// The same elements in another shape, if it is another one.
+fn reshaped(value: Value, shape: Vec<usize>, at: &mut Simplifier) -> Value {
+    if at.aval(value).shape[..] == shape {
+        return value;
     }
-    let one = HostArray::scalar(Scalar::from(1.0), aval.dtype).expect("only floats are summed up");
-    let one = at.record(Constant { value: Arc::new(one), name: String::new() }, vec![])[0];
-    let ones = at.record(Broadcast { shape: vec![steps], axes: vec![] }, vec![one])[0];
-    let (lhs_contract, rhs_contract) = (vec![0], vec![0]);
-    let dot = Dot { lhs_contract, rhs_contract, lhs_batch: vec![], rhs_batch: vec![] };
-    at.record(dot, vec![ones, values])[0]
+    at.record(Reshape { shape }, vec![value])[0]
 }
 
 /// The sum of products over all steps, of which `operands` have all operands.
@@ -402,7 +406,7 @@ fn product_over_steps(dot: &Dot, operands: [Value; 2], at: &mut Simplifier) -> V
         operands = operands.map(|operand| {
             let (rows, rest) = at.aval(operand).shape.split_at(leading.len());
             let shape = [&[rows.iter().product()], rest].concat();
-            at.record(Reshape { shape }, vec![operand])[0]
+            reshaped(operand, shape, at)
         });
         (dot.lhs_contract, dot.rhs_contract) = (vec![0], vec![0]);
     }
