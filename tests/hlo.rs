@@ -320,6 +320,16 @@ fn flops_of_library_calls() {
     assert_eq!(call("__cublas$lt$matmul", &gemm), product);
     assert_eq!(call("__onednn$matmul", "{}"), product);
     assert_eq!(call("onetrace_panel_dot", ""), product);
+    let sum = "HloModule call
+        ENTRY main {
+          a = f32[3,5] parameter(0)
+          b = f32[1,5,32] parameter(1)
+          c = f32[3,2] parameter(2)
+          d = f32[1,2,32] parameter(3)
+          ROOT r = f32[3,32] custom-call(a, b, c, d), custom_call_target=\"onetrace_panel_dot\"
+        }";
+    let sum = Module::from_text(sum).unwrap().stats();
+    assert_eq!(row(&sum), format!("loops [], 1 dots, {} flops", 2 * 3 * 32 * (5 + 2)));
     assert_eq!(call("__cublas$gemm", "not JSON"), "loops [], 0 dots, 0 flops");
     assert_eq!(call("something_else", &gemm), "loops [], 0 dots, 0 flops");
 }

@@ -74,6 +74,48 @@ fn a_matrix_whose_rows_are_summed_along_is_packed_too() {
     );
 }
 
+/// A scan whose step adds up two products of matrices of `columns` columns, and a third `more`.
+fn sum_of_products(columns: usize, more: &str) -> String {
+    let (x, w) = (format!("f32[16,{columns}]"), format!("f32[{columns},{columns}]"));
+    let axes = "lhs_contract=[1], rhs_contract=[0], lhs_batch=[], rhs_batch=[]";
+    format!(
+        "func @f(%0: {w}, %1: {w}, %2: {x}, %3: f32[5,16,{columns}]) -> ({x}, f32[5,16,{columns}]) {{
+          %4: {x}, %5: f32[5,16,{columns}] = scan {{length=5, reverse=false, constants=2, carry=1, body=func @step(%0: {w}, %1: {w}, %2: {x}, %3: {x}) -> ({x}, {x}) {{
+            %4: {x} = dot {{{axes}}} %2 %0
+            %5: {x} = dot {{{axes}}} %3 %1
+            %6: {x} = add %4 %5
+            {more}
+          }}}} %0 %1 %2 %3
+          return %4, %5
+        }}"
+    )
+}
+
+#[test]
+fn a_sum_of_products_is_one_call() {
+    check(&sum_of_products(256, "return %6, %6"), expect![[r#"
+        func @f(%0: f32[256,256], %1: f32[256,256], %2: f32[16,256], %3: f32[5,16,256]) -> (f32[16,256], f32[5,16,256]) {
+          %4: f32[256,8,32] = reshape {shape=[256, 8, 32]} %0
+          %5: f32[8,256,32] = transpose {permutation=[1, 0, 2]} %4
+          %6: f32[256,8,32] = reshape {shape=[256, 8, 32]} %1
+          %7: f32[8,256,32] = transpose {permutation=[1, 0, 2]} %6
+          %8: f32[16,256], %9: f32[5,16,256] = scan {length=5, reverse=false, constants=2, carry=1, body=func @step(%0: f32[8,256,32], %1: f32[8,256,32], %2: f32[16,256], %3: f32[16,256]) -> (f32[16,256], f32[16,256]) {
+            %4: f32[16,256] = panel_dot %2 %0 %3 %1
+            return %4, %4
+          }} %5 %7 %2 %3
+          return %8, %9
+        }
+    "#]]);
+}
+
+#[test]
+fn products_that_something_else_needs_and_narrow_ones_are_calls_of_their_own() {
+    for (columns, more) in [(256, "return %6, %4"), (128, "return %6, %6")] {
+        let packed = parse::parse(&sum_of_products(columns, more)).unwrap().packed().to_string();
+        assert_eq!(packed.matches("panel_dot %").count(), 2, "{packed}");
+    }
+}
+
 #[test]
 fn what_the_kernel_does_not_do_stays() {
     for (carry, carry_axis, matrix, axis, steps) in [
@@ -210,10 +252,16 @@ fn values_are_those_of_xla_for_any_number_of_rows_and_columns() {
     }
 }
 
+/// Of wide cells the products of the gates' cotangents are one call.
 #[test]
 fn gradients_of_cells_are_those_of_xla() {
+    gradients_are_those_of_xla(64);
+    gradients_are_those_of_xla(256);
+}
+
+fn gradients_are_those_of_xla(hidden: usize) {
     let xs = random::normal(&random::key(3), [20, 8, 32], DType::F32);
-    let cell = nn::LstmCell::new(&mut nn::Rngs::new(1), 32, 64);
+    let cell = nn::LstmCell::new(&mut nn::Rngs::new(1), 32, hidden);
     let loss = |(cell, xs): (nn::LstmCell, Tensor)| {
         let first = cell.initial_carry(&[8]);
         let of = |cell: nn::LstmCell| {
@@ -255,5 +303,14 @@ fn panels_of_another_type_are_no_program() {
     for wrong in ["f32[2,65,32]", "f32[2,64,16]", "f64[2,64,32]", "f32[128,32]"] {
         let text = text.replace("f32[2,64,32]", wrong);
         assert!(parse::parse(&text).is_err(), "{wrong}");
+    }
+    let sum = parse::parse(&sum_of_products(256, "return %6, %6")).unwrap().packed().to_string();
+    for (operands, wrong) in [
+        ("panel_dot %2 %0 %3 %1", "panel_dot %2 %0 %3"),
+        ("panel_dot %2 %0 %3 %1", "panel_dot"),
+        ("%1: f32[8,256,32], %2", "%1: f32[9,256,32], %2"),
+    ] {
+        assert!(sum.contains(operands), "{sum}");
+        assert!(parse::parse(&sum.replace(operands, wrong)).is_err(), "{wrong}");
     }
 }

@@ -83,7 +83,11 @@ fn call_contraction(graph: &Graph, place: Place) -> Option<u64> {
         return product(lhs, axes.as_array()?.iter().map(axis).collect::<Option<Vec<i64>>>()?);
     }
     if instruction.custom_call_target == panel_dot::TARGET {
-        return product(lhs, [lhs.dimensions.len() as i64 - 1]);
+        let rows = (0..instruction.operand_ids.len()).step_by(2);
+        let depths = rows.map(|i| shape(graph, place, i)?.dimensions.last().copied());
+        return depths
+            .map(|depth| u64::try_from(depth?).ok())
+            .try_fold(0, |sum: u64, depth| sum.checked_add(depth?));
     }
     if instruction.custom_call_target == "__onednn$matmul" {
         let config = config();

@@ -177,6 +177,14 @@ impl Func {
         self.values.len()
     }
 
+    /// How often each value is an input or a result, by its index.
+    pub(crate) fn uses(&self) -> Vec<usize> {
+        let mut uses = vec![0; self.value_count()];
+        let used = self.equations().iter().flat_map(|equation| equation.inputs());
+        used.chain(self.results()).for_each(|value| uses[value.index()] += 1);
+        uses
+    }
+
     /// The parameters, in order, with their names.
     pub fn params(&self) -> impl ExactSizeIterator<Item = (Value, &str)> {
         self.params.iter().map(|p| (p.value, p.name.as_str()))

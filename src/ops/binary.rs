@@ -8,7 +8,7 @@ use xla::{ElementType, XlaOp};
 use super::broadcast::broadcast_shapes;
 use super::domain::{Domain, Slope, no_slope, result_dtype, told_by_name};
 use super::select::select;
-use super::{Operation, inputs, pad, rules};
+use super::{Operation, inputs, pad, panel_dot, rules};
 use crate::Tensor;
 use crate::aval::{Aval, DType};
 use crate::error::{Error, Result};
@@ -18,7 +18,7 @@ use crate::lower::{Lowering, dims};
 use crate::trace::{poison, record_one};
 use crate::transform::batch::Batched;
 use crate::transform::jvp::{self, Dual};
-use crate::transform::simplify::Simplifier;
+use crate::transform::simplify::{Cpu, Simplifier};
 use crate::transform::transpose::{Input, not_linear};
 use crate::xla_ext;
 
@@ -313,6 +313,11 @@ impl Operation for Binary {
         true
     }
 
+    fn for_cpu(&self, _: Cpu, inputs: &[Value], at: &mut Simplifier) -> Option<Vec<Value>> {
+        let summed = if *self == Binary::add() { panel_dot::summed(inputs, at) } else { None };
+        summed.or_else(|| self.simplify(inputs, at))
+    }
+
     fn lower(&self, _: &Lowering, inputs: &[XlaOp], _: &[Aval]) -> Result<Vec<XlaOp>> {
         Ok(vec![(self.0.lower)(&inputs[0], &inputs[1])?])
     }
@@ -356,7 +361,7 @@ impl Operation for Binary {
 
     /// A sum of parts of a tensor, each padded with zeros to its place, is the parts joined.
     fn simplify(&self, inputs: &[Value], at: &mut Simplifier) -> Option<Vec<Value>> {
-        let is_sum = std::ptr::eq(self.0, &table::add);
+        let is_sum = *self == Binary::add();
         is_sum.then(|| pad::joined(inputs, at)).flatten().map(|value| vec![value])
     }
 

@@ -15,7 +15,7 @@ use xla::XlaOp;
 use super::broadcast::{Reshape, Transpose};
 use super::constant::Constant;
 use super::dot::Dot;
-use super::{Op, Operation, inputs};
+use super::{Op, Operation};
 use crate::aval::{Aval, DType};
 use crate::error::{Error, ErrorKind, Result};
 use crate::host::HostArray;
@@ -41,24 +41,34 @@ const ENOUGH: usize = 1 << 15;
 /// compiled together with what is around them. From so many bytes on, several threads read it.
 const LARGE: usize = 1 << 20;
 
+/// From so many panels on, sums of products are one call. With fewer there is not enough to share among
+/// threads, and several calls at the same time are faster.
+const PANELS_TO_SHARE: usize = 8;
+
 operation! {
-    /// The product of `f32[.., k]` and a matrix that is packed, `f32[p,k,32]`: `f32[.., 32 p]`.
+    /// The product of `f32[.., k]` and a matrix that is packed, `f32[p,k,32]`: `f32[.., 32 p]`. Of
+    /// more pairs of operands it is the sum of their products.
     struct PanelDot = "panel_dot" {}
 }
 
 impl Operation for PanelDot {
     fn infer(&self, avals: &[&Aval]) -> Result<Vec<Aval>> {
-        let [x, panels] = inputs(self, avals)?;
-        let are_f32 = x.dtype == DType::F32 && panels.dtype == DType::F32;
-        match (x.shape.split_last(), &panels.shape[..]) {
-            (Some((k, rows)), &[count, depth, COLUMNS]) if are_f32 && *k == depth => {
-                let columns = count.saturating_mul(COLUMNS);
-                Ok(vec![x.with_shape([rows, &[columns]].concat())])
+        let products = pairs(avals).map(|(x, panels)| product(x, panels));
+        let products: Option<Vec<Aval>> = products.collect();
+        match products.as_deref() {
+            Some([first, others @ ..])
+                if avals.len().is_multiple_of(2) && others.iter().all(|other| other == first) =>
+            {
+                Ok(vec![first.clone()])
             }
-            _ => Err(Error::shape(format!(
-                "panel_dot: the operands must be f32[.., k] and f32[p,k,{COLUMNS}], but they are {x} \
-                 and {panels}"
-            ))),
+            _ => {
+                let list: Vec<String> = avals.iter().map(ToString::to_string).collect();
+                Err(Error::shape(format!(
+                    "panel_dot: the operands must be pairs of f32[.., k] and f32[p,k,{COLUMNS}] that \
+                     have the same product, but they are ({})",
+                    list.join(", "),
+                )))
+            }
         }
     }
 
@@ -88,8 +98,25 @@ impl Operation for PanelDot {
     }
 
     fn multiplications(&self, inputs: &[&Aval]) -> usize {
-        let Ok([x, panels]) = self::inputs(self, inputs) else { return 0 };
-        x.size().saturating_mul(panels.shape[0]).saturating_mul(COLUMNS)
+        let columns = |panels: &Aval| panels.shape[0].saturating_mul(COLUMNS);
+        let products = pairs(inputs).map(|(x, panels)| x.size().saturating_mul(columns(panels)));
+        products.fold(0, usize::saturating_add)
+    }
+}
+
+/// The operands of the products.
+fn pairs<'a>(avals: &[&'a Aval]) -> impl Iterator<Item = (&'a Aval, &'a Aval)> {
+    avals.chunks_exact(2).map(|pair| (pair[0], pair[1]))
+}
+
+/// The type of a product, if it is one.
+fn product(x: &Aval, panels: &Aval) -> Option<Aval> {
+    let are_f32 = x.dtype == DType::F32 && panels.dtype == DType::F32;
+    match (x.shape.split_last(), &panels.shape[..]) {
+        (Some((k, rows)), &[count, depth, COLUMNS]) if are_f32 && *k == depth => {
+            Some(x.with_shape([rows, &[count.saturating_mul(COLUMNS)]].concat()))
+        }
+        _ => None,
     }
 }
 
@@ -119,6 +146,25 @@ pub(super) fn packed(dot: &Dot, inputs: &[Value], at: &mut Simplifier) -> Option
     }
     let panels = panels(matrix, axis, at);
     Some(at.record(PanelDot {}, vec![x, panels]))
+}
+
+/// What stands for the sum of two products with packed matrices that nothing else needs: one call
+/// for both, which writes nothing in between, and each of whose threads always reads the same
+/// columns of all the matrices.
+pub(super) fn summed(inputs: &[Value], at: &mut Simplifier) -> Option<Vec<Value>> {
+    let columns = at.aval(inputs[0]).shape.last()?;
+    if *columns < PANELS_TO_SHARE * COLUMNS {
+        return None;
+    }
+    let mut operands = Vec::new();
+    for (i, &input) in inputs.iter().enumerate() {
+        let equation = at.definition(input).filter(|_| at.is_only_use(i))?;
+        operands.extend_from_slice(match &equation.op {
+            Op::PanelDot(_) => equation.inputs(),
+            _ => return None,
+        });
+    }
+    Some(at.record(PanelDot {}, operands))
 }
 
 /// The operand with the rows, the matrix, and which of its axes is contracted.

@@ -109,6 +109,8 @@ pub(crate) struct Simplifier {
     /// Whether this is the body of a loop, and the values that are the same at every step then.
     is_body: bool,
     invariant: HashSet<Value>,
+    /// Of each input of the equation that is being replaced, whether nothing else uses it.
+    only_uses: Vec<bool>,
 }
 
 impl Simplifier {
@@ -121,6 +123,7 @@ impl Simplifier {
             pass: Pass::default(),
             is_body: false,
             invariant: HashSet::new(),
+            only_uses: Vec::new(),
         }
     }
 
@@ -145,6 +148,11 @@ impl Simplifier {
         self.invariant.contains(&value)
     }
 
+    /// Whether nothing but the equation that is being replaced uses what is its input `i`.
+    pub fn is_only_use(&self, i: usize) -> bool {
+        self.only_uses[i]
+    }
+
     /// The type of a value.
     pub fn aval(&self, value: Value) -> &Aval {
         self.builder.aval(value)
@@ -164,9 +172,11 @@ impl Simplifier {
     pub fn inline(&mut self, func: &Func, inputs: &[Value]) -> Vec<Value> {
         let mut env = Env::with_params(func, inputs.iter().copied());
         let around = self.source.clone();
+        let uses = func.uses();
         for equation in func.equations() {
             let inputs = env.get_all(equation.inputs());
             self.stand_for(equation);
+            self.only_uses = equation.inputs().iter().map(|v| uses[v.index()] == 1).collect();
             let rules = equation.op.rules();
             let replaced = match self.pass {
                 Pass::Simplify => rules.simplify(&inputs, self),

@@ -1,6 +1,6 @@
-// Products with a matrix that is packed: [.., k] times panels [p, k, 32] is [.., 32 p]. A panel has
-// 32 columns of the matrix, row after row, so that the kernel reads memory in order, and keeps the
-// sums of a block of rows in registers.
+// Products with matrices that are packed: [.., k] times panels [p, k, 32] is [.., 32 p]; the sum of
+// as many of them as there are pairs of operands. A panel has 32 columns of a matrix, row after row,
+// so that the kernel reads memory in order, and keeps the sums of a block of rows in registers.
 
 #include <immintrin.h>
 
@@ -9,6 +9,8 @@
 #include <cstdint>
 #include <memory>
 #include <thread>
+#include <utility>
+#include <vector>
 
 #include "ffi_handler.h"
 
@@ -29,13 +31,18 @@ struct Vector {
   typedef float Stored __attribute__((vector_size(4 * Elements), aligned(4), may_alias));
 };
 
-// What is multiplied: `x` is [rows, depth], `panels` are [count, depth, 32], and `result` is
-// [rows, 32 count].
-struct Product {
+// What is multiplied: `x` is [rows, depth], and `panels` are [count, depth, 32].
+struct Term {
   const float* x;
   const float* panels;
+  int64_t depth;
+};
+
+// The sum of the products: `result` is [rows, 32 count].
+struct Product {
+  std::vector<Term> terms;
   float* result;
-  int64_t rows, depth, count;
+  int64_t rows, count;
 };
 
 // The rows from `row` on of panels `panel`, `panel` + 1, ..
@@ -45,18 +52,21 @@ __attribute__((always_inline)) inline void block(const Product& product, int64_t
   using Value = typename Vector<Elements>::Value;
   using Stored = typename Vector<Elements>::Stored;
   constexpr int kOfPanel = kColumns / Elements;
-  const float* x = product.x + row * product.depth;
-  const float* columns = product.panels + panel * product.depth * kColumns;
   Value sums[Rows][kOfPanel * Panels] = {};
-  for (int64_t i = 0; i < product.depth; ++i) {
-    Value values[kOfPanel * Panels];
-    for (int v = 0; v < kOfPanel * Panels; ++v) {
-      const float* panel_row = columns + (v / kOfPanel * product.depth + i) * kColumns;
-      values[v] = *reinterpret_cast<const Stored*>(panel_row + v % kOfPanel * Elements);
-    }
-    for (int r = 0; r < Rows; ++r) {
+  for (const Term& term : product.terms) {
+    const int64_t depth = term.depth;
+    const float* x = term.x + row * depth;
+    const float* columns = term.panels + panel * depth * kColumns;
+    for (int64_t i = 0; i < depth; ++i) {
+      Value values[kOfPanel * Panels];
       for (int v = 0; v < kOfPanel * Panels; ++v) {
-        sums[r][v] += x[r * product.depth + i] * values[v];
+        const float* panel_row = columns + (v / kOfPanel * depth + i) * kColumns;
+        values[v] = *reinterpret_cast<const Stored*>(panel_row + v % kOfPanel * Elements);
+      }
+      for (int r = 0; r < Rows; ++r) {
+        for (int v = 0; v < kOfPanel * Panels; ++v) {
+          sums[r][v] += x[r * depth + i] * values[v];
+        }
       }
     }
   }
@@ -117,8 +127,8 @@ void compute(const Product& product, int64_t start, int64_t end) {
 // part is the same at every step of a loop, and so in the cache of the thread that takes it.
 class Shared {
  public:
-  Shared(const Product& product, int64_t parts)
-      : product_(product), parts_(parts), left_(parts), taken_(new std::atomic<bool>[parts]()) {}
+  Shared(Product product, int64_t parts)
+      : product_(std::move(product)), parts_(parts), left_(parts), taken_(new std::atomic<bool>[parts]()) {}
 
   void take(int64_t part) {
     if (taken_[part].exchange(true)) return;
@@ -166,12 +176,14 @@ int64_t threads(const XLA_FFI_CallFrame* frame) {
   return failed == nullptr ? count : 1;
 }
 
-void compute_on_threads(const XLA_FFI_CallFrame* frame, const Product& product) {
-  int64_t worth = product.rows * product.depth * product.count * kColumns / kMultiplicationsOfThread;
+void compute_on_threads(const XLA_FFI_CallFrame* frame, Product product) {
+  int64_t depth = 0;
+  for (const Term& term : product.terms) depth += term.depth;
+  int64_t worth = product.rows * depth * product.count * kColumns / kMultiplicationsOfThread;
   int64_t parts = std::min(worth, product.count);
   if (parts > 1) parts = std::min(parts, threads(frame));
   if (parts <= 1) return compute(product, 0, product.count);
-  auto shared = std::make_shared<Shared>(product, parts);
+  auto shared = std::make_shared<Shared>(std::move(product), parts);
   for (int64_t part = 1; part < parts; ++part) {
     auto task = std::make_unique<Task>(Task{shared, part});
     XLA_FFI_ThreadPool_Schedule_Args args{};
@@ -189,29 +201,50 @@ void compute_on_threads(const XLA_FFI_CallFrame* frame, const Product& product) 
   shared->finish();
 }
 
+const XLA_FFI_Buffer* buffer(void* argument) { return static_cast<const XLA_FFI_Buffer*>(argument); }
+
 bool is_f32(const XLA_FFI_Buffer* buffer) { return buffer->dtype == XLA_FFI_DataType_F32; }
+
+int64_t elements(const XLA_FFI_Buffer* buffer) {
+  int64_t size = 1;
+  for (int64_t axis = 0; axis < buffer->rank; ++axis) size *= buffer->dims[axis];
+  return size;
+}
+
+// Takes the product out of a call. Returns whether it is one: all operands have the same rows, and
+// all panels the columns of the result.
+bool read(const XLA_FFI_CallFrame* frame, Product* product) {
+  const XLA_FFI_Args& args = frame->args;
+  if (args.size < 2 || args.size % 2 != 0 || frame->rets.size != 1) return false;
+  const XLA_FFI_Buffer* result = buffer(frame->rets.rets[0]);
+  const XLA_FFI_Buffer* first = buffer(args.args[1]);
+  if (!is_f32(result) || first->rank != 3) return false;
+  product->result = static_cast<float*>(result->data);
+  product->count = first->dims[0];
+  const int64_t columns = product->count * kColumns;
+  if (columns == 0) return elements(result) == 0;
+  product->rows = elements(result) / columns;
+  for (int64_t i = 0; i < args.size; i += 2) {
+    const XLA_FFI_Buffer* x = buffer(args.args[i]);
+    const XLA_FFI_Buffer* panels = buffer(args.args[i + 1]);
+    if (!is_f32(x) || !is_f32(panels) || panels->rank != 3 || panels->dims[0] != product->count ||
+        panels->dims[2] != kColumns || elements(x) != product->rows * panels->dims[1]) {
+      return false;
+    }
+    product->terms.push_back({static_cast<const float*>(x->data),
+                              static_cast<const float*>(panels->data), panels->dims[1]});
+  }
+  return product->rows * columns == elements(result);
+}
 
 XLA_FFI_Error* handle(XLA_FFI_CallFrame* frame) {
   if (onetrace::tells_version(frame)) return nullptr;
-  const char* message = "onetrace: a product of something else than rows and panels";
-  if (frame->args.size != 2 || frame->rets.size != 1) {
-    return onetrace::ffi_error(frame->api, message);
+  Product product = {};
+  if (!read(frame, &product)) {
+    return onetrace::ffi_error(frame->api,
+                               "onetrace: a product of something else than rows and panels");
   }
-  const auto* x = static_cast<const XLA_FFI_Buffer*>(frame->args.args[0]);
-  const auto* panels = static_cast<const XLA_FFI_Buffer*>(frame->args.args[1]);
-  const auto* result = static_cast<const XLA_FFI_Buffer*>(frame->rets.rets[0]);
-  if (!is_f32(x) || !is_f32(panels) || !is_f32(result) || x->rank < 1 || panels->rank != 3 ||
-      panels->dims[1] != x->dims[x->rank - 1] || panels->dims[2] != kColumns) {
-    return onetrace::ffi_error(frame->api, message);
-  }
-  int64_t rows = 1;
-  for (int64_t axis = 0; axis + 1 < x->rank; ++axis) rows *= x->dims[axis];
-  int64_t size = 1;
-  for (int64_t axis = 0; axis < result->rank; ++axis) size *= result->dims[axis];
-  if (size != rows * panels->dims[0] * kColumns) return onetrace::ffi_error(frame->api, message);
-  compute_on_threads(frame,
-                     {static_cast<const float*>(x->data), static_cast<const float*>(panels->data),
-                      static_cast<float*>(result->data), rows, panels->dims[1], panels->dims[0]});
+  compute_on_threads(frame, std::move(product));
   return nullptr;
 }
 

@@ -61,12 +61,9 @@ enum Sum<'a> {
 impl<'a> After<'a> {
     pub fn new(op: &ScanOp) -> After<'_> {
         let func = &op.body;
-        let mut uses = vec![0; func.value_count()];
-        let used = func.equations().iter().flat_map(|equation| equation.inputs());
-        used.chain(func.results()).for_each(|value| uses[value.index()] += 1);
         let (depends, made_by) = (op.depends(), definitions(func));
         let is_product = vec![false; func.value_count()];
-        let mut after = After { op, depends, made_by, uses, is_product };
+        let mut after = After { op, depends, made_by, uses: func.uses(), is_product };
         for equation in func.equations() {
             let is_product = match equation.op {
                 Op::Dot(_) if after.varying(equation).count() == 2 => true,
