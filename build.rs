@@ -40,7 +40,8 @@ fn compile(xla: &Path) {
         .define("LLVM_VERSION_STRING", "")
         .debug(false);
     let source = |file| Path::new(SOURCES).join(file);
-    build.clone().opt_level(3).file(source("panel_dot.cc")).compile("onetrace_kernels");
+    let kernels = ["panel_dot.cc", "panels.cc"];
+    build.clone().opt_level(3).files(kernels.map(source)).compile("onetrace_kernels");
     // Thin functions, which take their time in XLA.
     let thin = ["memory_pool.cc", "onetrace_callback.cc", "onetrace_ops.cc", "onetrace_runtime.cc"];
     build.opt_level(1).files(thin.map(source)).compile("onetrace_shim");

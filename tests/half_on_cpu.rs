@@ -21,18 +21,17 @@ fn a_loop_stacks_single_precision_and_multiplies_with_a_matrix_that_was_converte
     expect![[r#"
         func @f(%0: bf16[64,64], %1: bf16[16,64]) -> (bf16[16,64], bf16[5,16,64]) {
           %2: f32[64,64] = convert {dtype=f32} %0
-          %3: f32[64,2,32] = reshape {shape=[64, 2, 32]} %2
-          %4: f32[2,64,32] = transpose {permutation=[1, 0, 2]} %3
-          %5: bf16[16,64], %6: f32[5,16,64] = scan {length=5, reverse=false, constants=1, carry=1, body=func @step(%0: f32[2,64,32], %1: bf16[16,64]) -> (bf16[16,64], f32[16,64]) {
+          %3: f32[2,64,32] = panels {axis=0} %2
+          %4: bf16[16,64], %5: f32[5,16,64] = scan {length=5, reverse=false, constants=1, carry=1, body=func @step(%0: f32[2,64,32], %1: bf16[16,64]) -> (bf16[16,64], f32[16,64]) {
             %2: f32[16,64] = convert {dtype=f32} %1
             %3: f32[16,64] = panel_dot %2 %0
             %4: bf16[16,64] = convert {dtype=bf16} %3
             %5: bf16[16,64] = tanh %4
             %6: f32[16,64] = convert {dtype=f32} %4
             return %5, %6
-          }} %4 %1
-          %7: bf16[5,16,64] = convert {dtype=bf16} %6
-          return %5, %7
+          }} %3 %1
+          %6: bf16[5,16,64] = convert {dtype=bf16} %5
+          return %4, %6
         }
     "#]].assert_eq(&func.to_string());
     assert_eq!(func.packed(), func, "a second time");

@@ -454,11 +454,12 @@ fn a_wrong_cotangent_is_found() {
 }
 
 /// Operations for which there is no case, since they stand elsewhere only.
-const ELSEWHERE: [&str; 5] = [
+const ELSEWHERE: [&str; 6] = [
     "all_reduce",    // In programs for several devices; see tests/pmap.rs.
     "custom_linear", // Between the two halves of reverse mode.
     "debug_print",   // It has no outputs; see tests/callbacks.rs.
     "panel_dot",     // Made when a function is compiled; see tests/packed.rs.
+    "panels",        // As above.
     "progress",      // As above.
 ];
 

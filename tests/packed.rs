@@ -44,13 +44,12 @@ fn a_matrix_is_packed_once_before_the_loop() {
         &product_with("f32[16,64]", 1, "f32[64,64]", 0, 5),
         expect![[r#"
             func @f(%0: f32[64,64], %1: f32[16,64]) -> (f32[16,64]) {
-              %2: f32[64,2,32] = reshape {shape=[64, 2, 32]} %0
-              %3: f32[2,64,32] = transpose {permutation=[1, 0, 2]} %2
-              %4: f32[16,64] = scan {length=5, reverse=false, unroll=1, constants=1, carry=1, body=func @step(%0: f32[2,64,32], %1: f32[16,64]) -> (f32[16,64]) {
+              %2: f32[2,64,32] = panels {axis=0} %0
+              %3: f32[16,64] = scan {length=5, reverse=false, unroll=1, constants=1, carry=1, body=func @step(%0: f32[2,64,32], %1: f32[16,64]) -> (f32[16,64]) {
                 %2: f32[16,64] = panel_dot %1 %0
                 return %2
-              }} %3 %1
-              return %4
+              }} %2 %1
+              return %3
             }
         "#]],
     );
@@ -62,13 +61,12 @@ fn a_matrix_whose_rows_are_summed_along_is_packed_too() {
         &product_with("f32[4,4,64]", 2, "f32[64,64]", 1, 5),
         expect![[r#"
             func @f(%0: f32[64,64], %1: f32[4,4,64]) -> (f32[4,4,64]) {
-              %2: f32[2,32,64] = reshape {shape=[2, 32, 64]} %0
-              %3: f32[2,64,32] = transpose {permutation=[0, 2, 1]} %2
-              %4: f32[4,4,64] = scan {length=5, reverse=false, unroll=1, constants=1, carry=1, body=func @step(%0: f32[2,64,32], %1: f32[4,4,64]) -> (f32[4,4,64]) {
+              %2: f32[2,64,32] = panels {axis=1} %0
+              %3: f32[4,4,64] = scan {length=5, reverse=false, unroll=1, constants=1, carry=1, body=func @step(%0: f32[2,64,32], %1: f32[4,4,64]) -> (f32[4,4,64]) {
                 %2: f32[4,4,64] = panel_dot %1 %0
                 return %2
-              }} %3 %1
-              return %4
+              }} %2 %1
+              return %3
             }
         "#]],
     );
@@ -93,19 +91,20 @@ fn sum_of_products(columns: usize, more: &str) -> String {
 
 #[test]
 fn a_sum_of_products_is_one_call() {
-    check(&sum_of_products(256, "return %6, %6"), expect![[r#"
-        func @f(%0: f32[256,256], %1: f32[256,256], %2: f32[16,256], %3: f32[5,16,256]) -> (f32[16,256], f32[5,16,256]) {
-          %4: f32[256,8,32] = reshape {shape=[256, 8, 32]} %0
-          %5: f32[8,256,32] = transpose {permutation=[1, 0, 2]} %4
-          %6: f32[256,8,32] = reshape {shape=[256, 8, 32]} %1
-          %7: f32[8,256,32] = transpose {permutation=[1, 0, 2]} %6
-          %8: f32[16,256], %9: f32[5,16,256] = scan {length=5, reverse=false, constants=2, carry=1, body=func @step(%0: f32[8,256,32], %1: f32[8,256,32], %2: f32[16,256], %3: f32[16,256]) -> (f32[16,256], f32[16,256]) {
-            %4: f32[16,256] = panel_dot %2 %0 %3 %1
-            return %4, %4
-          }} %5 %7 %2 %3
-          return %8, %9
-        }
-    "#]]);
+    check(
+        &sum_of_products(256, "return %6, %6"),
+        expect![[r#"
+            func @f(%0: f32[256,256], %1: f32[256,256], %2: f32[16,256], %3: f32[5,16,256]) -> (f32[16,256], f32[5,16,256]) {
+              %4: f32[8,256,32] = panels {axis=0} %0
+              %5: f32[8,256,32] = panels {axis=0} %1
+              %6: f32[16,256], %7: f32[5,16,256] = scan {length=5, reverse=false, constants=2, carry=1, body=func @step(%0: f32[8,256,32], %1: f32[8,256,32], %2: f32[16,256], %3: f32[16,256]) -> (f32[16,256], f32[16,256]) {
+                %4: f32[16,256] = panel_dot %2 %0 %3 %1
+                return %4, %4
+              }} %4 %5 %2 %3
+              return %6, %7
+            }
+        "#]],
+    );
 }
 
 #[test]
@@ -114,6 +113,23 @@ fn products_that_something_else_needs_and_narrow_ones_are_calls_of_their_own() {
         let packed = parse::parse(&sum_of_products(columns, more)).unwrap().packed().to_string();
         assert_eq!(packed.matches("panel_dot %").count(), 2, "{packed}");
     }
+}
+
+#[test]
+fn a_transposed_matrix_is_packed_along_its_other_axis() {
+    let text = product_with("f32[16,64]", 1, "f32[64,64]", 0, 5)
+        .replace("} %0 %1\n", "} %3 %1\n")
+        .replace("          %2: f32[16,64] = scan", "          %3: f32[64,64] = transpose {permutation=[1, 0]} %0\n          %2: f32[16,64] = scan");
+    check(&text, expect![[r#"
+        func @f(%0: f32[64,64], %1: f32[16,64]) -> (f32[16,64]) {
+          %2: f32[2,64,32] = panels {axis=1} %0
+          %3: f32[16,64] = scan {length=5, reverse=false, unroll=1, constants=1, carry=1, body=func @step(%0: f32[2,64,32], %1: f32[16,64]) -> (f32[16,64]) {
+            %2: f32[16,64] = panel_dot %1 %0
+            return %2
+          }} %2 %1
+          return %3
+        }
+    "#]]);
 }
 
 #[test]
@@ -160,16 +176,15 @@ fn a_large_matrix_is_packed_for_one_row_and_on_either_side() {
     check(
         func,
         expect![[r#"
-        func @f(%0: f32[512,512], %1: f32[512]) -> (f32[512]) {
-          %2: f32[16,32,512] = reshape {shape=[16, 32, 512]} %0
-          %3: f32[16,512,32] = transpose {permutation=[0, 2, 1]} %2
-          %4: f32[512] = scan {length=5, reverse=false, unroll=1, constants=1, carry=1, body=func @step(%0: f32[16,512,32], %1: f32[512]) -> (f32[512]) {
-            %2: f32[512] = panel_dot %1 %0
-            return %2
-          }} %3 %1
-          return %4
-        }
-    "#]],
+            func @f(%0: f32[512,512], %1: f32[512]) -> (f32[512]) {
+              %2: f32[16,512,32] = panels {axis=1} %0
+              %3: f32[512] = scan {length=5, reverse=false, unroll=1, constants=1, carry=1, body=func @step(%0: f32[16,512,32], %1: f32[512]) -> (f32[512]) {
+                %2: f32[512] = panel_dot %1 %0
+                return %2
+              }} %2 %1
+              return %3
+            }
+        "#]],
     );
 }
 
@@ -192,7 +207,7 @@ fn loops_in_loops_and_while_loops_have_packed_matrices() {
         let text = func.to_string();
         assert_eq!(text.matches("= panel_dot").count(), 1, "{what}: {text}");
         // The matrix is packed by the function itself, not in a loop.
-        let packing = func.equations().iter().filter(|equation| equation.name() == "transpose");
+        let packing = func.equations().iter().filter(|equation| equation.name() == "panels");
         assert_eq!(packing.count(), 1, "{what}: {text}");
     }
 }
@@ -303,6 +318,16 @@ fn panels_of_another_type_are_no_program() {
     for wrong in ["f32[2,65,32]", "f32[2,64,16]", "f64[2,64,32]", "f32[128,32]"] {
         let text = text.replace("f32[2,64,32]", wrong);
         assert!(parse::parse(&text).is_err(), "{wrong}");
+    }
+    for (panels, wrong) in [
+        ("panels {axis=0} %0", "panels {axis=2} %0"),
+        ("%0: f32[64,64]", "%0: f32[64,65]"),
+        ("%0: f32[64,64]", "%0: f64[64,64]"),
+        ("%0: f32[64,64]", "%0: f32[4096]"),
+    ] {
+        let text = func.to_string();
+        assert!(text.contains(panels), "{text}");
+        assert!(parse::parse(&text.replace(panels, wrong)).is_err(), "{wrong}");
     }
     let sum = parse::parse(&sum_of_products(256, "return %6, %6")).unwrap().packed().to_string();
     for (operands, wrong) in [

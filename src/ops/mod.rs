@@ -296,6 +296,7 @@ pub(crate) mod gather;
 pub(crate) mod iota;
 pub(crate) mod pad;
 pub(crate) mod panel_dot;
+pub(crate) mod panels;
 pub(crate) mod progress;
 pub(crate) mod reduce;
 mod rules;
@@ -334,6 +335,7 @@ operations! {
     iota::Iota,
     pad::Pad,
     panel_dot::PanelDot,
+    panels::Panels,
     progress::Progress,
     reduce::Reduce,
     scan::ScanOp,

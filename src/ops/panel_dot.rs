@@ -8,17 +8,14 @@
 //! A [`Dot`] becomes such a product [behind fission](crate::ir::Func::packed), for CPUs alone and
 //! where that is [worth it](is_worth_it).
 
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 
 use xla::XlaOp;
 
-use super::broadcast::{Reshape, Transpose};
-use super::constant::Constant;
 use super::dot::Dot;
-use super::{Op, Operation};
+use super::{Op, Operation, panels};
 use crate::aval::{Aval, DType};
 use crate::error::{Error, ErrorKind, Result};
-use crate::host::HostArray;
 use crate::ir::Value;
 use crate::lower::Lowering;
 use crate::tensor::Tensor;
@@ -29,7 +26,7 @@ use crate::transform::transpose::Input;
 use crate::xla_ext::{self, CustomCall};
 
 /// The columns of a panel: two vectors of 512 bits.
-const COLUMNS: usize = 32;
+pub(super) const COLUMNS: usize = 32;
 
 /// The name under which XLA knows the kernel.
 pub(crate) const TARGET: &str = "onetrace_panel_dot";
@@ -73,9 +70,7 @@ impl Operation for PanelDot {
     }
 
     fn lower(&self, _: &Lowering, inputs: &[XlaOp], outputs: &[Aval]) -> Result<Vec<XlaOp>> {
-        if !is_available() {
-            return Err(Error::new(ErrorKind::Xla, "this processor has no AVX2 for panel_dot"));
-        }
+        require_kernels()?;
         let result = &outputs[0];
         let call = CustomCall { target: TARGET, attributes: "", result, has_effect: false };
         Ok(vec![xla_ext::custom_call(inputs, &call)?])
@@ -120,31 +115,33 @@ fn product(x: &Aval, panels: &Aval) -> Option<Aval> {
     }
 }
 
-fn too_late() -> Error {
+pub(super) fn too_late() -> Error {
     Error::argument(
         "panel_dot: products are packed when a function is compiled, and transformed before: \
          transform the function that was traced",
     )
 }
 
-/// Whether this processor can run the kernel; XLA knows it from then on.
+/// Whether this processor can run the kernels; XLA knows them from then on.
 pub(crate) fn is_available() -> bool {
     static AVAILABLE: OnceLock<bool> = OnceLock::new();
-    *AVAILABLE.get_or_init(|| xla_ext::register_panel_dot(TARGET))
+    *AVAILABLE.get_or_init(|| xla_ext::register_panel_dot(TARGET) && panels::register())
+}
+
+pub(super) fn require_kernels() -> Result<()> {
+    match is_available() {
+        true => Ok(()),
+        false => Err(Error::new(ErrorKind::Xla, "this processor has no AVX2 for panel_dot")),
+    }
 }
 
 /// What stands for a product at a step of a loop, with a matrix that is the same at every step.
 pub(super) fn packed(dot: &Dot, inputs: &[Value], at: &mut Simplifier) -> Option<Vec<Value>> {
-    let (x, mut matrix, mut axis) = rows_and_matrix(dot, inputs, at)?;
+    let (x, matrix, axis) = rows_and_matrix(dot, inputs, at)?;
     if !is_worth_it(at.aval(x), at.aval(matrix), axis) {
         return None;
     }
-    while let Some((Op::Transpose(_), &[turned])) =
-        at.definition(matrix).map(|equation| (&equation.op, equation.inputs()))
-    {
-        (matrix, axis) = (turned, 1 - axis);
-    }
-    let panels = panels(matrix, axis, at);
+    let panels = panels::panels(matrix, axis, at);
     Some(at.record(PanelDot {}, vec![x, panels]))
 }
 
@@ -192,47 +189,4 @@ fn is_worth_it(x: &Aval, matrix: &Aval, axis: usize) -> bool {
         false => work >= ENOUGH,
     };
     x.dtype == DType::F32 && columns % COLUMNS == 0 && is_enough
-}
-
-/// The panels of a matrix whose axis `axis` is contracted.
-fn panels(matrix: Value, axis: usize, at: &mut Simplifier) -> Value {
-    let shape = &at.aval(matrix).shape;
-    let (depth, count) = (shape[axis], shape[1 - axis] / COLUMNS);
-    let known = match at.definition(matrix).map(|equation| &equation.op) {
-        Some(Op::Constant(constant)) => Some(constant.clone()),
-        _ => None,
-    };
-    if let Some(Constant { value, name }) = known {
-        let aval = value.aval.with_shape([count, depth, COLUMNS]);
-        let bytes = packed_bytes(&value.bytes, axis, depth, count * COLUMNS);
-        let value = Arc::new(HostArray { aval, bytes });
-        return at.record(Constant { value, name }, Vec::new())[0];
-    }
-    let (shape, permutation) = match axis {
-        0 => (vec![depth, count, COLUMNS], vec![1, 0, 2]),
-        _ => (vec![count, COLUMNS, depth], vec![0, 2, 1]),
-    };
-    let parts = at.record(Reshape { shape }, vec![matrix])[0];
-    at.record(Transpose { permutation }, vec![parts])[0]
-}
-
-/// The same for a matrix of which the elements are known: XLA would take longer to find them.
-fn packed_bytes(bytes: &[u8], axis: usize, depth: usize, columns: usize) -> Vec<u8> {
-    const SIZE: usize = size_of::<f32>();
-    let mut packed = Vec::with_capacity(bytes.len());
-    for first in (0..columns).step_by(COLUMNS) {
-        for row in 0..depth {
-            match axis {
-                0 => {
-                    let start = (row * columns + first) * SIZE;
-                    packed.extend_from_slice(&bytes[start..start + COLUMNS * SIZE]);
-                }
-                _ => packed.extend((first..first + COLUMNS).flat_map(|column| {
-                    let start = (column * depth + row) * SIZE;
-                    &bytes[start..start + SIZE]
-                })),
-            }
-        }
-    }
-    packed
 }

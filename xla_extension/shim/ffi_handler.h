@@ -4,6 +4,7 @@
 #define ONETRACE_FFI_HANDLER_H_
 
 #include <cstddef>
+#include <cstdint>
 
 #include "xla/ffi/api/c_api.h"
 
@@ -39,6 +40,20 @@ inline void destroy(const XLA_FFI_Api* api, XLA_FFI_Error* error) {
   args.struct_size = XLA_FFI_Error_Destroy_Args_STRUCT_SIZE;
   args.error = error;
   api->XLA_FFI_Error_Destroy(&args);
+}
+
+inline const XLA_FFI_Buffer* buffer(void* argument) {
+  return static_cast<const XLA_FFI_Buffer*>(argument);
+}
+
+inline bool is_f32(const XLA_FFI_Buffer* buffer) {
+  return buffer->dtype == XLA_FFI_DataType_F32;
+}
+
+inline int64_t elements(const XLA_FFI_Buffer* buffer) {
+  int64_t size = 1;
+  for (int64_t axis = 0; axis < buffer->rank; ++axis) size *= buffer->dims[axis];
+  return size;
 }
 
 // Registers a handler under `name` on CPUs. Returns whether XLA took it.

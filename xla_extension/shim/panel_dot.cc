@@ -5,14 +5,12 @@
 #include <immintrin.h>
 
 #include <algorithm>
-#include <atomic>
 #include <cstdint>
-#include <memory>
-#include <thread>
 #include <utility>
 #include <vector>
 
 #include "ffi_handler.h"
+#include "shared_parts.h"
 
 namespace {
 
@@ -20,9 +18,6 @@ constexpr int64_t kColumns = 32;
 
 // A product of fewer multiplications than this for each thread is not worth waking one.
 constexpr int64_t kMultiplicationsOfThread = 350'000;
-
-// How often a thread looks whether the others are done before it lets go of its core.
-constexpr int kTurns = 1 << 10;
 
 // A vector of the processor, and the same in memory, where it may begin at any float.
 template <int Elements>
@@ -122,93 +117,15 @@ void compute(const Product& product, int64_t start, int64_t end) {
   (has_avx512 ? panels_avx512 : panels_avx2)(product, start, end);
 }
 
-// A product that several threads compute. Who asks for it takes the first part, and then those that
-// no thread of the pool has come to: it never waits for one that is busy with something else. Each
-// part is the same at every step of a loop, and so in the cache of the thread that takes it.
-class Shared {
- public:
-  Shared(Product product, int64_t parts)
-      : product_(std::move(product)), parts_(parts), left_(parts), taken_(new std::atomic<bool>[parts]()) {}
-
-  void take(int64_t part) {
-    if (taken_[part].exchange(true)) return;
-    compute(product_, product_.count * part / parts_, product_.count * (part + 1) / parts_);
-    left_.fetch_sub(1, std::memory_order_release);
-  }
-
-  void finish() {
-    for (int64_t part = 0; part < parts_; ++part) take(part);
-    // The others have begun; but where there are more threads than cores, one may not be running.
-    for (int turn = 0; left_.load(std::memory_order_acquire) > 0; ++turn) {
-      if (turn < kTurns) {
-        _mm_pause();
-      } else {
-        std::this_thread::yield();
-      }
-    }
-  }
-
- private:
-  Product product_;
-  int64_t parts_;
-  std::atomic<int64_t> left_;
-  std::unique_ptr<std::atomic<bool>[]> taken_;
-};
-
-struct Task {
-  std::shared_ptr<Shared> shared;
-  int64_t part;
-
-  static void run(void* data) {
-    std::unique_ptr<Task> task(static_cast<Task*>(data));
-    task->shared->take(task->part);
-  }
-};
-
-int64_t threads(const XLA_FFI_CallFrame* frame) {
-  int64_t count = 1;
-  XLA_FFI_ThreadPool_NumThreads_Args args{};
-  args.struct_size = XLA_FFI_ThreadPool_NumThreads_Args_STRUCT_SIZE;
-  args.ctx = frame->ctx;
-  args.num_threads = &count;
-  XLA_FFI_Error* failed = frame->api->XLA_FFI_ThreadPool_NumThreads(&args);
-  if (failed != nullptr) onetrace::destroy(frame->api, failed);
-  return failed == nullptr ? count : 1;
-}
-
 void compute_on_threads(const XLA_FFI_CallFrame* frame, Product product) {
   int64_t depth = 0;
   for (const Term& term : product.terms) depth += term.depth;
   int64_t worth = product.rows * depth * product.count * kColumns / kMultiplicationsOfThread;
-  int64_t parts = std::min(worth, product.count);
-  if (parts > 1) parts = std::min(parts, threads(frame));
-  if (parts <= 1) return compute(product, 0, product.count);
-  auto shared = std::make_shared<Shared>(std::move(product), parts);
-  for (int64_t part = 1; part < parts; ++part) {
-    auto task = std::make_unique<Task>(Task{shared, part});
-    XLA_FFI_ThreadPool_Schedule_Args args{};
-    args.struct_size = XLA_FFI_ThreadPool_Schedule_Args_STRUCT_SIZE;
-    args.ctx = frame->ctx;
-    args.task = Task::run;
-    args.data = task.get();
-    XLA_FFI_Error* failed = frame->api->XLA_FFI_ThreadPool_Schedule(&args);
-    if (failed == nullptr) {
-      task.release();
-    } else {
-      onetrace::destroy(frame->api, failed);
-    }
-  }
-  shared->finish();
-}
-
-const XLA_FFI_Buffer* buffer(void* argument) { return static_cast<const XLA_FFI_Buffer*>(argument); }
-
-bool is_f32(const XLA_FFI_Buffer* buffer) { return buffer->dtype == XLA_FFI_DataType_F32; }
-
-int64_t elements(const XLA_FFI_Buffer* buffer) {
-  int64_t size = 1;
-  for (int64_t axis = 0; axis < buffer->rank; ++axis) size *= buffer->dims[axis];
-  return size;
+  const int64_t count = product.count;
+  const int64_t parts = onetrace::parts_of(frame, std::min(worth, count));
+  onetrace::run_in_parts(frame, parts, [product = std::move(product), count, parts](int64_t part) {
+    compute(product, count * part / parts, count * (part + 1) / parts);
+  });
 }
 
 // Takes the product out of a call. Returns whether it is one: all operands have the same rows, and
@@ -216,25 +133,26 @@ int64_t elements(const XLA_FFI_Buffer* buffer) {
 bool read(const XLA_FFI_CallFrame* frame, Product* product) {
   const XLA_FFI_Args& args = frame->args;
   if (args.size < 2 || args.size % 2 != 0 || frame->rets.size != 1) return false;
-  const XLA_FFI_Buffer* result = buffer(frame->rets.rets[0]);
-  const XLA_FFI_Buffer* first = buffer(args.args[1]);
-  if (!is_f32(result) || first->rank != 3) return false;
+  const XLA_FFI_Buffer* result = onetrace::buffer(frame->rets.rets[0]);
+  const XLA_FFI_Buffer* first = onetrace::buffer(args.args[1]);
+  if (!onetrace::is_f32(result) || first->rank != 3) return false;
   product->result = static_cast<float*>(result->data);
   product->count = first->dims[0];
   const int64_t columns = product->count * kColumns;
-  if (columns == 0) return elements(result) == 0;
-  product->rows = elements(result) / columns;
+  if (columns == 0) return onetrace::elements(result) == 0;
+  product->rows = onetrace::elements(result) / columns;
   for (int64_t i = 0; i < args.size; i += 2) {
-    const XLA_FFI_Buffer* x = buffer(args.args[i]);
-    const XLA_FFI_Buffer* panels = buffer(args.args[i + 1]);
-    if (!is_f32(x) || !is_f32(panels) || panels->rank != 3 || panels->dims[0] != product->count ||
-        panels->dims[2] != kColumns || elements(x) != product->rows * panels->dims[1]) {
+    const XLA_FFI_Buffer* x = onetrace::buffer(args.args[i]);
+    const XLA_FFI_Buffer* panels = onetrace::buffer(args.args[i + 1]);
+    if (!onetrace::is_f32(x) || !onetrace::is_f32(panels) || panels->rank != 3 ||
+        panels->dims[0] != product->count || panels->dims[2] != kColumns ||
+        onetrace::elements(x) != product->rows * panels->dims[1]) {
       return false;
     }
     product->terms.push_back({static_cast<const float*>(x->data),
                               static_cast<const float*>(panels->data), panels->dims[1]});
   }
-  return product->rows * columns == elements(result);
+  return product->rows * columns == onetrace::elements(result);
 }
 
 XLA_FFI_Error* handle(XLA_FFI_CallFrame* frame) {
