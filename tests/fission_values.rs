@@ -71,8 +71,8 @@ where
     }
 }
 
-/// Asserts that tensors agree, to parts of the largest element of each: to the order of sums, and in half
-/// precision to the rounding of each sum.
+/// Asserts that tensors agree, to parts of the largest element of each: but for the order of sums,
+/// and in half precision for the rounding of each sum.
 #[track_caller]
 fn assert_close(what: &str, a: &[Tensor], b: &[Tensor]) {
     assert_eq!(a.len(), b.len(), "{what}");

@@ -120,7 +120,9 @@ fn a_transposed_matrix_is_packed_along_its_other_axis() {
     let text = product_with("f32[16,64]", 1, "f32[64,64]", 0, 5)
         .replace("} %0 %1\n", "} %3 %1\n")
         .replace("          %2: f32[16,64] = scan", "          %3: f32[64,64] = transpose {permutation=[1, 0]} %0\n          %2: f32[16,64] = scan");
-    check(&text, expect![[r#"
+    check(
+        &text,
+        expect![[r#"
         func @f(%0: f32[64,64], %1: f32[16,64]) -> (f32[16,64]) {
           %2: f32[2,64,32] = panels {axis=1} %0
           %3: f32[16,64] = scan {length=5, reverse=false, unroll=1, constants=1, carry=1, body=func @step(%0: f32[2,64,32], %1: f32[16,64]) -> (f32[16,64]) {
@@ -129,7 +131,8 @@ fn a_transposed_matrix_is_packed_along_its_other_axis() {
           }} %2 %1
           return %3
         }
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]

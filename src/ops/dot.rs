@@ -75,8 +75,8 @@ impl Operation for Dot {
         true
     }
 
-    /// Products in half precision are made of single ones, which is what XLA:CPU does, so that a matrix
-    /// that is the same at every step is converted before the loop.
+    /// A product in half precision is one in single precision that is rounded. XLA:CPU makes the
+    /// same of it; but what is the same at every step is converted before the loop here.
     fn for_cpu(&self, cpu: Cpu, inputs: &[Value], at: &mut Simplifier) -> Option<Vec<Value>> {
         let dtype = at.aval(inputs[0]).dtype;
         if !dtype.is_half() {

@@ -13,7 +13,7 @@ use std::sync::OnceLock;
 use xla::XlaOp;
 
 use super::dot::Dot;
-use super::{Op, Operation, panels};
+use super::{Op, Operation, Text, panels};
 use crate::aval::{Aval, DType};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ir::Value;
@@ -38,8 +38,8 @@ const ENOUGH: usize = 1 << 15;
 /// compiled together with what is around them. From so many bytes on, several threads read it.
 const LARGE: usize = 1 << 20;
 
-/// From so many panels on, sums of products are one call. With fewer there is not enough to share among
-/// threads, and several calls at the same time are faster.
+/// From so many panels on, sums of products are one call. With fewer there is not enough for the
+/// threads to share, and several calls at the same time are faster.
 const PANELS_TO_SHARE: usize = 8;
 
 operation! {
@@ -77,15 +77,15 @@ impl Operation for PanelDot {
     }
 
     fn jvp(&self, _: &[Tensor], _: &[Option<Tensor>]) -> Result<Dual> {
-        Err(too_late())
+        Err(too_late(self))
     }
 
     fn transpose(&self, _: &[Option<Tensor>], _: &[Input]) -> Result<Vec<Option<Tensor>>> {
-        Err(too_late())
+        Err(too_late(self))
     }
 
     fn batch(&self, _: usize, _: &[Batched]) -> Result<Vec<Batched>> {
-        Err(too_late())
+        Err(too_late(self))
     }
 
     fn is_dot(&self) -> bool {
@@ -115,11 +115,13 @@ fn product(x: &Aval, panels: &Aval) -> Option<Aval> {
     }
 }
 
-pub(super) fn too_late() -> Error {
-    Error::argument(
-        "panel_dot: products are packed when a function is compiled, and transformed before: \
+/// What an operation says that is made when a function is compiled.
+pub(super) fn too_late(op: &impl Text) -> Error {
+    Error::argument(format!(
+        "{}: matrices are packed when a function is compiled, and it is transformed before: \
          transform the function that was traced",
-    )
+        op.name(),
+    ))
 }
 
 /// Whether this processor can run the kernels; XLA knows them from then on.
@@ -128,6 +130,7 @@ pub(crate) fn is_available() -> bool {
     *AVAILABLE.get_or_init(|| xla_ext::register_panel_dot(TARGET) && panels::register())
 }
 
+/// An error where the processor cannot run the kernels.
 pub(super) fn require_kernels() -> Result<()> {
     match is_available() {
         true => Ok(()),

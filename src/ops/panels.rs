@@ -57,15 +57,15 @@ impl Operation for Panels {
     }
 
     fn jvp(&self, _: &[Tensor], _: &[Option<Tensor>]) -> Result<Dual> {
-        Err(too_late())
+        Err(too_late(self))
     }
 
     fn transpose(&self, _: &[Option<Tensor>], _: &[Input]) -> Result<Vec<Option<Tensor>>> {
-        Err(too_late())
+        Err(too_late(self))
     }
 
     fn batch(&self, _: usize, _: &[Batched]) -> Result<Vec<Batched>> {
-        Err(too_late())
+        Err(too_late(self))
     }
 
     /// A matrix that was transposed is packed along its other axis.

@@ -61,7 +61,7 @@ impl Tuning {
     pub(crate) fn of_lowered(func: &Func, device: &Device, kernels: Kernels) -> Tuning {
         if kernels == Kernels::All && Products::can_be_chosen(device) {
             let packed = func.packed();
-            if packed != *func {
+            if packed != func.for_cpu(Cpu { packs: false, unroll: 1 }) {
                 return Tuning::of_program(&packed, Some(Products::Packed), device);
             }
         }

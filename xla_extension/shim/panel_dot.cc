@@ -1,6 +1,6 @@
 // Products with matrices that are packed: [.., k] times panels [p, k, 32] is [.., 32 p]; the sum of
-// as many of them as there are pairs of operands. A panel has 32 columns of a matrix, row after row,
-// so that the kernel reads memory in order, and keeps the sums of a block of rows in registers.
+// as many of them as there are pairs of operands. Panels let the kernel read memory in order, and
+// it keeps the sums of a block of rows in registers.
 
 #include <immintrin.h>
 
@@ -10,11 +10,12 @@
 #include <vector>
 
 #include "ffi_handler.h"
+#include "panels.h"
 #include "shared_parts.h"
 
 namespace {
 
-constexpr int64_t kColumns = 32;
+using onetrace::kColumns;
 
 // A product of fewer multiplications than this for each thread is not worth waking one.
 constexpr int64_t kMultiplicationsOfThread = 350'000;

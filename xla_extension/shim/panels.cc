@@ -5,11 +5,12 @@
 #include <cstring>
 
 #include "ffi_handler.h"
+#include "panels.h"
 #include "shared_parts.h"
 
 namespace {
 
-constexpr int64_t kColumns = 32;
+using onetrace::kColumns;
 
 // A thread is worth waking for so many floats.
 constexpr int64_t kFloatsOfThread = 1 << 17;
@@ -79,8 +80,8 @@ XLA_FFI_Error* handle(XLA_FFI_CallFrame* frame) {
 
 extern "C" {
 
-// Registers the handler for matrices whose axis `axis`, 0 or 1, becomes the rows of the panels, under
-// `name` on CPUs. Returns whether XLA took it.
+// Registers the handler for matrices whose axis `axis`, 0 or 1, becomes the rows of the panels,
+// under `name` on CPUs. Returns whether XLA took it.
 bool onetrace_register_panels(const char* name, size_t name_size, int axis) {
   return onetrace::register_handler(name, name_size, axis == 0 ? handle<0> : handle<1>);
 }

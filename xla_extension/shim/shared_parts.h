@@ -16,13 +16,16 @@
 
 namespace onetrace {
 
-// Who asks for the work takes the first part, and then those that no thread of the pool has come to:
-// it never waits for one that is busy with something else. Each part is the same at every step of a
-// loop, and so in the cache of the thread that takes it.
+// Who asks for the work takes the first part, and then those that no thread of the pool has come
+// to: it never waits for one that is busy with something else. Each part is the same at every step
+// of a loop, and so in the cache of the thread that takes it.
 class SharedParts {
  public:
   SharedParts(std::function<void(int64_t)> work, int64_t parts)
-      : work_(std::move(work)), parts_(parts), left_(parts), taken_(new std::atomic<bool>[parts]()) {}
+      : work_(std::move(work)),
+        parts_(parts),
+        left_(parts),
+        taken_(new std::atomic<bool>[parts]()) {}
 
   void take(int64_t part) {
     if (taken_[part].exchange(true)) return;
@@ -52,7 +55,8 @@ class SharedParts {
   std::unique_ptr<std::atomic<bool>[]> taken_;
 };
 
-// How many parts to make of work that is worth so many: one for each thread at most, and one at least.
+// How many parts to make of work that is worth so many: at most one for each thread, and at least
+// one.
 inline int64_t parts_of(const XLA_FFI_CallFrame* frame, int64_t worth) {
   if (worth <= 1) return 1;
   int64_t threads = 1;

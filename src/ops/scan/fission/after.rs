@@ -302,8 +302,9 @@ impl<'a> After<'a> {
 
     /// Whether the equation has no more elements as inputs than as output, or one input only.
     fn only_joins(&self, equation: &Equation) -> bool {
-        let size = |values: &[Value]| -> usize {
-            values.iter().map(|&value| self.op.body.aval(value).size()).sum()
+        let size = |values: &[Value]| {
+            let sizes = values.iter().map(|&value| self.op.body.aval(value).size());
+            sizes.fold(0, usize::saturating_add)
         };
         equation.inputs().len() == 1 || size(equation.inputs()) <= size(equation.outputs())
     }
