@@ -176,7 +176,8 @@ impl Simplifier {
         for equation in func.equations() {
             let inputs = env.get_all(equation.inputs());
             self.stand_for(equation);
-            self.only_uses = equation.inputs().iter().map(|v| uses[v.index()] == 1).collect();
+            self.only_uses.clear();
+            self.only_uses.extend(equation.inputs().iter().map(|v| uses[v.index()] == 1));
             let rules = equation.op.rules();
             let replaced = match self.pass {
                 Pass::Simplify => rules.simplify(&inputs, self),
