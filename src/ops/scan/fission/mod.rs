@@ -120,7 +120,7 @@ enum Depends {
 impl ScanOp {
     /// The outputs of the scan, recorded in `at`, with as much as is worth it outside of the loop.
     pub(super) fn fissioned(&self, inputs: &[Value], at: &mut Simplifier) -> Vec<Value> {
-        if self.length < 2 {
+        if self.length < 2 || self.leaves_half_precision() {
             return at.record(self.clone(), inputs.to_vec());
         }
         let (op, inputs) = self.with_xs_made_inside(inputs, at);
@@ -143,6 +143,18 @@ impl ScanOp {
         }
         let chunks = op.in_chunks(plan.bytes, &inputs, at);
         chunks.unwrap_or_else(|| at.record(op.clone(), inputs))
+    }
+
+    /// Whether a step goes from half precision to another one. XLA drops the rounding where it sees
+    /// both conversions, and does not where what was rounded is stacked: the numbers would be
+    /// others than those of the loop, and of JAX.
+    fn leaves_half_precision(&self) -> bool {
+        let func = &self.body;
+        let is_half = |value: &Value| func.aval(*value).dtype.is_half();
+        func.equations().iter().any(|equation| {
+            let leaves = matches!(equation.op, Op::Convert(_)) && is_half(&equation.inputs()[0]);
+            leaves && func.aval(equation.outputs()[0]).dtype.is_float()
+        })
     }
 
     /// What all values that are stacked may take beyond what was stacked before, in bytes.
