@@ -78,15 +78,17 @@ impl Operation for Dot {
     /// A product in half precision is one in single precision that is rounded. XLA:CPU makes the
     /// same of it; but what is the same at every step is converted before the loop here.
     fn for_cpu(&self, cpu: Cpu, inputs: &[Value], at: &mut Simplifier) -> Option<Vec<Value>> {
+        let packed = |inputs: &[Value], at: &mut Simplifier| {
+            cpu.packs.then(|| panel_dot::packed(self, inputs, at)).flatten()
+        };
         let dtype = at.aval(inputs[0]).dtype;
         if !dtype.is_half() {
-            return if cpu.packs { panel_dot::packed(self, inputs, at) } else { None };
+            return packed(inputs, at);
         }
         let single = Convert { dtype: DType::F32 };
         let inputs: Vec<Value> =
             inputs.iter().map(|&input| at.record(single.clone(), vec![input])[0]).collect();
-        let packed = if cpu.packs { panel_dot::packed(self, &inputs, at) } else { None };
-        let product = packed.unwrap_or_else(|| at.record(self.clone(), inputs));
+        let product = packed(&inputs, at).unwrap_or_else(|| at.record(self.clone(), inputs));
         Some(at.record(Convert { dtype }, product))
     }
 

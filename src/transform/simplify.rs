@@ -88,8 +88,7 @@ pub(crate) struct Cpu {
 fn rewritten(func: &Func, pass: Pass, constants: Option<usize>) -> Func {
     let is_body = constants.is_some();
     let mut at = Simplifier { pass, is_body, ..Simplifier::new() };
-    let params = func.params().map(|(value, name)| at.param(func.aval(value), name));
-    let params: Vec<Param> = params.collect();
+    let params = at.params_of(func);
     let inputs: Vec<Value> = params.iter().map(|param| param.value).collect();
     at.invariant.extend(&inputs[..constants.unwrap_or(0)]);
     let results = at.inline(func, &inputs);
@@ -130,6 +129,11 @@ impl Simplifier {
     /// A new parameter.
     pub fn param(&mut self, aval: &Aval, name: &str) -> Param {
         self.builder.named_param(aval, name)
+    }
+
+    /// New parameters of the types and names of those of `func`.
+    pub fn params_of(&mut self, func: &Func) -> Vec<Param> {
+        func.params().map(|(value, name)| self.param(func.aval(value), name)).collect()
     }
 
     /// A function that an operation owns, rewritten as the one around it is.

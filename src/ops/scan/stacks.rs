@@ -2,7 +2,7 @@
 
 use super::ScanOp;
 use crate::aval::DType;
-use crate::ir::{Param, Value};
+use crate::ir::Value;
 use crate::ops::convert::Convert;
 use crate::transform::simplify::Simplifier;
 
@@ -27,9 +27,7 @@ impl ScanOp {
             return at.record(self, inputs.to_vec());
         }
         let mut body = Simplifier::new();
-        let params =
-            self.body.params().map(|(value, name)| body.param(self.body.aval(value), name));
-        let params: Vec<Param> = params.collect();
+        let params = body.params_of(&self.body);
         let values: Vec<Value> = params.iter().map(|param| param.value).collect();
         let results = body.inline(&self.body, &values);
         let converted = |at: &mut Simplifier, dtype, values: Vec<Value>| -> Vec<Value> {

@@ -6,7 +6,7 @@
 //! by one row.
 
 use super::Depends;
-use crate::ir::{Equation, Param, Value};
+use crate::ir::{Equation, Value};
 use crate::ops::Op;
 use crate::ops::binary::Binary;
 use crate::ops::broadcast::Transpose;
@@ -26,8 +26,7 @@ impl ScanOp {
         let func = &self.body;
         let depends = self.depends();
         let mut at = Simplifier::new();
-        let params: Vec<Param> =
-            func.params().map(|(value, name)| at.param(func.aval(value), name)).collect();
+        let params = at.params_of(func);
         let mut env = Env::with_params(func, params.iter().map(|param| param.value));
         for equation in func.equations() {
             let inputs = env.get_all(equation.inputs());
