@@ -40,7 +40,7 @@ fn compile(xla: &Path) {
         .define("LLVM_VERSION_STRING", "")
         .debug(false);
     let source = |file| Path::new(SOURCES).join(file);
-    let kernels = ["panel_dot.cc", "panels.cc"];
+    let kernels = ["panel_dot.cc", "panels.cc", "tall_dot.cc"];
     build.clone().opt_level(3).files(kernels.map(source)).compile("onetrace_kernels");
     // Thin functions, which take their time in XLA.
     let thin = ["memory_pool.cc", "onetrace_callback.cc", "onetrace_ops.cc", "onetrace_runtime.cc"];

@@ -59,6 +59,7 @@ unsafe extern "C" {
         has_effect: bool,
     ) -> RawOp;
     fn onetrace_register_panel_dot(name: *const c_char, name_size: usize) -> bool;
+    fn onetrace_register_tall_dot(name: *const c_char, name_size: usize) -> bool;
     fn onetrace_register_panels(name: *const c_char, name_size: usize, axis: c_int) -> bool;
     fn onetrace_register_callback(
         name: *const c_char,
@@ -258,6 +259,13 @@ pub(crate) fn custom_call(operands: &[XlaOp], call: &CustomCall) -> Result<XlaOp
 pub(crate) fn register_panel_dot(name: &str) -> bool {
     // SAFETY: XLA copies the name.
     unsafe { onetrace_register_panel_dot(name.as_ptr().cast(), name.len()) }
+}
+
+/// Makes XLA:CPU know the kernel for tall matrices as `name`, as
+/// [`register_panel_dot`] does it.
+pub(crate) fn register_tall_dot(name: &str) -> bool {
+    // SAFETY: XLA copies the name.
+    unsafe { onetrace_register_tall_dot(name.as_ptr().cast(), name.len()) }
 }
 
 /// Makes XLA:CPU know the kernel that packs matrices, those whose axis `axis`, 0 or 1, becomes the

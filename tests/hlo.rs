@@ -330,6 +330,15 @@ fn flops_of_library_calls() {
         }";
     let sum = Module::from_text(sum).unwrap().stats();
     assert_eq!(row(&sum), format!("loops [], 1 dots, {} flops", 2 * 3 * 32 * (5 + 2)));
+    let tall = "HloModule call
+        ENTRY main {
+          a = f32[7,3] parameter(0)
+          b = f32[7,32] parameter(1)
+          c = f32[7,64] parameter(2)
+          ROOT r = f32[3,96] custom-call(a, b, c), custom_call_target=\"onetrace_tall_dot\"
+        }";
+    let tall = Module::from_text(tall).unwrap().stats();
+    assert_eq!(row(&tall), format!("loops [], 1 dots, {} flops", 2 * 3 * 96 * 7));
     assert_eq!(call("__cublas$gemm", "not JSON"), "loops [], 0 dots, 0 flops");
     assert_eq!(call("something_else", &gemm), "loops [], 0 dots, 0 flops");
 }

@@ -454,13 +454,14 @@ fn a_wrong_cotangent_is_found() {
 }
 
 /// Operations for which there is no case, since they stand elsewhere only.
-const ELSEWHERE: [&str; 6] = [
+const ELSEWHERE: [&str; 7] = [
     "all_reduce",    // In programs for several devices; see tests/pmap.rs.
     "custom_linear", // Between the two halves of reverse mode.
     "debug_print",   // It has no outputs; see tests/callbacks.rs.
     "panel_dot",     // Made when a function is compiled; see tests/packed.rs.
-    "panels",        // As above.
-    "progress",      // As above.
+    "panels",        // As "panel_dot".
+    "progress",      // As "debug_print".
+    "tall_dot",      // As "panel_dot".
 ];
 
 #[test]

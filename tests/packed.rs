@@ -1,5 +1,5 @@
-//! Products with packed matrices: what becomes one, text in and text out, and that the values are those
-//! of XLA's products.
+//! Products by kernels of this library: what becomes one, text in and text out, and that the values are
+//! those of XLA's products.
 
 use std::sync::Arc;
 
@@ -191,6 +191,128 @@ fn a_large_matrix_is_packed_for_one_row_and_on_either_side() {
     );
 }
 
+/// A product of `x` and `y` along their rows.
+fn product_along_rows(x: &str, y: &str, result: &str) -> String {
+    format!(
+        "func @f(%0: {x}, %1: {y}) -> ({result}) {{
+          %2: {result} = dot {{lhs_contract=[0], rhs_contract=[0], lhs_batch=[], rhs_batch=[]}} %0 %1
+          return %2
+        }}"
+    )
+}
+
+#[test]
+fn a_product_of_tall_matrices_along_their_rows_has_a_kernel() {
+    check(
+        &product_along_rows("f32[2048,33]", "f32[2048,64]", "f32[33,64]"),
+        expect![[r#"
+        func @f(%0: f32[2048,33], %1: f32[2048,64]) -> (f32[33,64]) {
+          %2: f32[33,64] = tall_dot %0 %1
+          return %2
+        }
+    "#]],
+    );
+}
+
+#[test]
+fn matrices_are_not_joined_to_be_multiplied_and_products_not_to_be_joined() {
+    let axes = "lhs_contract=[0], rhs_contract=[0], lhs_batch=[], rhs_batch=[]";
+    check(
+        &format!(
+            "func @f(%0: f32[256,8,64], %1: f32[256,8,32], %2: f32[256,8,64], %3: f32[2048,32]) -> (f32[64,128]) {{
+              %4: f32[256,8,96] = concatenate {{axis=2}} %1 %2
+              %5: f32[2048,64] = reshape {{shape=[2048, 64]}} %0
+              %6: f32[2048,96] = reshape {{shape=[2048, 96]}} %4
+              %7: f32[64,96] = dot {{{axes}}} %5 %6
+              %8: f32[64,32] = dot {{{axes}}} %5 %3
+              %9: f32[64,128] = concatenate {{axis=1}} %7 %8
+              return %9
+            }}"
+        ),
+        expect![[r#"
+            func @f(%0: f32[256,8,64], %1: f32[256,8,32], %2: f32[256,8,64], %3: f32[2048,32]) -> (f32[64,128]) {
+              %4: f32[2048,64] = reshape {shape=[2048, 64]} %0
+              %5: f32[2048,32] = reshape {shape=[2048, 32]} %1
+              %6: f32[2048,64] = reshape {shape=[2048, 64]} %2
+              %7: f32[64,128] = tall_dot %4 %5 %6 %3
+              return %7
+            }
+        "#]],
+    );
+    // Parts that are no panels are multiplied together; products of two matrices, those joined
+    // along their rows, and those that something else needs are not joined.
+    for (text, expected) in [
+        (
+            format!(
+                "func @f(%0: f32[2048,64], %1: f32[2048,48], %2: f32[2048,16]) -> (f32[64,64]) {{
+                  %3: f32[2048,64] = concatenate {{axis=1}} %1 %2
+                  %4: f32[64,64] = dot {{{axes}}} %0 %3
+                  return %4
+                }}"
+            ),
+            "tall_dot %0 %3\n",
+        ),
+        (
+            format!(
+                "func @f(%0: f32[2048,64], %1: f32[2048,64]) -> (f32[64,128]) {{
+                  %2: f32[64,64] = dot {{{axes}}} %0 %1
+                  %3: f32[64,64] = dot {{{axes}}} %1 %0
+                  %4: f32[64,128] = concatenate {{axis=1}} %2 %3
+                  return %4
+                }}"
+            ),
+            "concatenate {axis=1} %2 %3\n",
+        ),
+        (
+            format!(
+                "func @f(%0: f32[2048,64], %1: f32[2048,64]) -> (f32[128,64]) {{
+                  %2: f32[64,64] = dot {{{axes}}} %0 %0
+                  %3: f32[64,64] = dot {{{axes}}} %0 %1
+                  %4: f32[128,64] = concatenate {{axis=0}} %2 %3
+                  return %4
+                }}"
+            ),
+            "concatenate {axis=0} %2 %3\n",
+        ),
+        (
+            format!(
+                "func @f(%0: f32[2048,64], %1: f32[2048,64]) -> (f32[64,64], f32[64,128]) {{
+                  %2: f32[64,64] = dot {{{axes}}} %0 %0
+                  %3: f32[64,64] = dot {{{axes}}} %0 %1
+                  %4: f32[64,128] = concatenate {{axis=1}} %2 %3
+                  return %2, %4
+                }}"
+            ),
+            "concatenate {axis=1} %2 %3\n",
+        ),
+    ] {
+        let packed = parse::parse(&text).unwrap().packed().to_string();
+        assert!(packed.contains("tall_dot") && packed.contains(expected), "{packed}");
+    }
+}
+
+#[test]
+fn what_the_kernel_of_tall_matrices_does_not_do_stays() {
+    for (x, y, result) in [
+        // Another dtype; columns that are no panels; few rows; little work.
+        ("f64[2048,64]", "f64[2048,64]", "f64[64,64]"),
+        ("f32[2048,64]", "f32[2048,65]", "f32[64,65]"),
+        ("f32[128,512]", "f32[128,512]", "f32[512,512]"),
+        ("f32[256,32]", "f32[256,32]", "f32[32,32]"),
+    ] {
+        check_unchanged(&product_along_rows(x, y, result));
+    }
+    // Along the columns of one, and for each column by itself.
+    check_unchanged(
+        &product_along_rows("f32[2048,64]", "f32[64,2048]", "f32[64,64]")
+            .replace("rhs_contract=[0]", "rhs_contract=[1]"),
+    );
+    check_unchanged(
+        &product_along_rows("f32[8192,256]", "f32[8192,256]", "f32[256]")
+            .replace("lhs_batch=[], rhs_batch=[]", "lhs_batch=[1], rhs_batch=[1]"),
+    );
+}
+
 #[test]
 fn loops_in_loops_and_while_loops_have_packed_matrices() {
     let w = random::normal(&random::key(0), [64, 64], DType::F32) * 0.1;
@@ -215,12 +337,13 @@ fn loops_in_loops_and_while_loops_have_packed_matrices() {
     }
 }
 
-/// Checks that the values are those of XLA's products, and that there are products with panels.
+/// Checks that the values are those of XLA's products, and that kernels of ours make some.
 #[track_caller]
 fn check_values<A: Tree, R: Tree>(what: &str, f: impl Fn(A) -> R + Clone, arguments: &A) {
     let ours = jit(f.clone()).lower(arguments).unwrap();
-    let packs = ours.fissioned().packed().to_string().contains("panel_dot");
-    assert!(packs, "{what}: nothing is packed");
+    let packed = ours.fissioned().packed().to_string();
+    let kernels = ["panel_dot", "tall_dot"];
+    assert!(kernels.iter().any(|kernel| packed.contains(kernel)), "{what}: nothing is packed");
     let ours = tree::leaves(&ours.compile().unwrap().call(arguments).unwrap());
     let theirs = tree::leaves(&jit(f).xla_only().call(arguments).unwrap());
     for (i, (ours, theirs)) in ours.iter().zip(&theirs).enumerate() {
@@ -270,6 +393,29 @@ fn values_are_those_of_xla_for_any_number_of_rows_and_columns() {
     }
 }
 
+#[test]
+fn products_along_rows_are_those_of_xla_for_any_number_of_rows_and_columns() {
+    // Blocks of rows that are full and not, several depths that are packed, and one; panels of
+    // several matrices, more than are packed at a time; parts for several threads.
+    for (depth, rows, columns) in [
+        (300, 1, &[4096][..]),
+        (256, 7, &[640]),
+        (1000, 13, &[96, 32]),
+        (777, 8, &[32, 32, 160]),
+        (2048, 200, &[64, 64]),
+        (512, 257, &[576]),
+        (4096, 300, &[1088, 32]),
+    ] {
+        let random = |i, columns| random::normal(&random::key(i), [depth, columns], DType::F32);
+        let x = random(0, rows);
+        let ys: Vec<Tensor> = (1..).zip(columns).map(|(i, &n)| random(i, n)).collect();
+        let product = |(x, ys): (Tensor, Vec<Tensor>)| {
+            x.dot_general(&concatenate(&ys, 1), (&[0], &[0]), (&[], &[]))
+        };
+        check_values(&format!("{depth}, {rows} by {columns:?}"), product, &(x, ys));
+    }
+}
+
 /// Of wide cells the products of the gates' cotangents are one call.
 #[test]
 fn gradients_of_cells_are_those_of_xla() {
@@ -315,7 +461,7 @@ fn many_threads_can_run_the_same_program() {
 }
 
 #[test]
-fn panels_of_another_type_are_no_program() {
+fn operands_of_another_type_are_no_program() {
     let func = parse::parse(&product_with("f32[16,64]", 1, "f32[64,64]", 0, 5)).unwrap().packed();
     let text = func.to_string();
     for wrong in ["f32[2,65,32]", "f32[2,64,16]", "f64[2,64,32]", "f32[128,32]"] {
@@ -340,5 +486,19 @@ fn panels_of_another_type_are_no_program() {
     ] {
         assert!(sum.contains(operands), "{sum}");
         assert!(parse::parse(&sum.replace(operands, wrong)).is_err(), "{wrong}");
+    }
+    let tall = product_along_rows("f32[2048,33]", "f32[2048,64]", "f32[33,64]");
+    let tall = parse::parse(&tall).unwrap().packed().to_string();
+    for (operands, wrong) in [
+        ("tall_dot %0 %1", "tall_dot %0"),
+        ("tall_dot %0 %1", "tall_dot"),
+        ("%1: f32[2048,64]", "%1: f32[2047,64]"),
+        ("%1: f32[2048,64]", "%1: f32[2048,63]"),
+        ("%1: f32[2048,64]", "%1: f64[2048,64]"),
+        ("%1: f32[2048,64]", "%1: f32[2048,2,32]"),
+        ("%0: f32[2048,33]", "%0: f32[2048]"),
+    ] {
+        assert!(tall.contains(operands), "{tall}");
+        assert!(parse::parse(&tall.replace(operands, wrong)).is_err(), "{wrong}");
     }
 }

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::graph::{Graph, Place};
 use super::proto::{HloInstructionProto, ShapeProto};
-use crate::ops::panel_dot;
+use crate::ops::{panel_dot, tall_dot};
 
 /// The operations of one instruction, without those of computations it calls.
 pub(crate) fn of(graph: &Graph, place: Place) -> u64 {
@@ -88,6 +88,9 @@ fn call_contraction(graph: &Graph, place: Place) -> Option<u64> {
         return depths
             .map(|depth| u64::try_from(depth?).ok())
             .try_fold(0, |sum: u64, depth| sum.checked_add(depth?));
+    }
+    if instruction.custom_call_target == tall_dot::TARGET {
+        return product(lhs, [0]);
     }
     if instruction.custom_call_target == "__onednn$matmul" {
         let config = config();

@@ -5,14 +5,16 @@ use std::borrow::Borrow;
 use xla::XlaOp;
 
 use super::broadcast::{Broadcast, Reshape};
-use super::{Operation, check_size, composed, resolve_axis, rules};
+use super::{Operation, check_size, composed, resolve_axis, rules, tall_dot};
 use crate::Tensor;
 use crate::aval::{Aval, Shape};
 use crate::error::{Error, Result};
+use crate::ir::Value;
 use crate::lower::Lowering;
 use crate::trace::{poison, record_one};
 use crate::transform::batch::Batched;
 use crate::transform::jvp::Dual;
+use crate::transform::simplify::{Cpu, Simplifier};
 use crate::transform::transpose::Input;
 
 operation! {
@@ -92,6 +94,10 @@ impl Operation for Concatenate {
 
     fn is_linear(&self) -> bool {
         true
+    }
+
+    fn for_cpu(&self, _: Cpu, inputs: &[Value], at: &mut Simplifier) -> Option<Vec<Value>> {
+        tall_dot::beside(self.axis, inputs, at)
     }
 }
 

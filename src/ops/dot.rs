@@ -4,7 +4,7 @@ use xla::XlaOp;
 
 use super::broadcast::Transpose;
 use super::convert::Convert;
-use super::{Operation, Text, inputs, panel_dot, rules};
+use super::{Operation, Text, inputs, panel_dot, rules, tall_dot};
 use crate::Tensor;
 use crate::aval::{Aval, DType, Shape};
 use crate::error::{Error, Result};
@@ -78,17 +78,20 @@ impl Operation for Dot {
     /// A product in half precision is one in single precision that is rounded. XLA:CPU makes the
     /// same of it; but what is the same at every step is converted before the loop here.
     fn for_cpu(&self, cpu: Cpu, inputs: &[Value], at: &mut Simplifier) -> Option<Vec<Value>> {
-        let packed = |inputs: &[Value], at: &mut Simplifier| {
-            cpu.packs.then(|| panel_dot::packed(self, inputs, at)).flatten()
+        let by_kernel = |inputs: &[Value], at: &mut Simplifier| match cpu.packs {
+            true => {
+                panel_dot::packed(self, inputs, at).or_else(|| tall_dot::tall(self, inputs, at))
+            }
+            false => None,
         };
         let dtype = at.aval(inputs[0]).dtype;
         if !dtype.is_half() {
-            return packed(inputs, at);
+            return by_kernel(inputs, at);
         }
         let single = Convert { dtype: DType::F32 };
         let inputs: Vec<Value> =
             inputs.iter().map(|&input| at.record(single.clone(), vec![input])[0]).collect();
-        let product = packed(&inputs, at).unwrap_or_else(|| at.record(self.clone(), inputs));
+        let product = by_kernel(&inputs, at).unwrap_or_else(|| at.record(self.clone(), inputs));
         Some(at.record(Convert { dtype }, product))
     }
 

@@ -285,6 +285,7 @@ pub(crate) mod concatenate;
 pub(crate) mod constant;
 pub(crate) mod control;
 pub(crate) mod convert;
+pub(crate) mod cpu_kernel;
 pub(crate) mod cumulative;
 pub(crate) mod custom;
 pub(crate) mod debug_print;
@@ -296,7 +297,7 @@ pub(crate) mod gather;
 pub(crate) mod iota;
 pub(crate) mod pad;
 pub(crate) mod panel_dot;
-pub(crate) mod panels;
+mod panels;
 pub(crate) mod progress;
 pub(crate) mod reduce;
 mod rules;
@@ -307,6 +308,7 @@ pub(crate) mod slice;
 pub(crate) mod sort;
 pub(crate) mod stop_gradient;
 pub(crate) mod switch;
+pub(crate) mod tall_dot;
 pub(crate) mod threefry;
 pub(crate) mod unary;
 pub(crate) mod while_loop;
@@ -347,6 +349,7 @@ operations! {
     sort::TopK,
     stop_gradient::StopGradient,
     switch::SwitchOp,
+    tall_dot::TallDot,
     threefry::Threefry2x32,
     unary::Unary,
     while_loop::WhileOp,

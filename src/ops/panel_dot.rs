@@ -8,25 +8,16 @@
 //! A [`Dot`] becomes such a product [behind fission](crate::ir::Func::packed), for CPUs alone and
 //! where that is [worth it](is_worth_it).
 
-use std::sync::OnceLock;
-
 use xla::XlaOp;
 
+use super::cpu_kernel::{self, COLUMNS, made_after_transformations};
 use super::dot::Dot;
-use super::{Op, Operation, Text, panels};
+use super::{Op, Operation, panels};
 use crate::aval::{Aval, DType};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::ir::Value;
 use crate::lower::Lowering;
-use crate::tensor::Tensor;
-use crate::transform::batch::Batched;
-use crate::transform::jvp::Dual;
 use crate::transform::simplify::Simplifier;
-use crate::transform::transpose::Input;
-use crate::xla_ext::{self, CustomCall};
-
-/// The columns of a panel: two vectors of 512 bits.
-pub(super) const COLUMNS: usize = 32;
 
 /// The name under which XLA knows the kernel.
 pub(crate) const TARGET: &str = "onetrace_panel_dot";
@@ -70,23 +61,10 @@ impl Operation for PanelDot {
     }
 
     fn lower(&self, _: &Lowering, inputs: &[XlaOp], outputs: &[Aval]) -> Result<Vec<XlaOp>> {
-        require_kernels()?;
-        let result = &outputs[0];
-        let call = CustomCall { target: TARGET, attributes: "", result, has_effect: false };
-        Ok(vec![xla_ext::custom_call(inputs, &call)?])
+        cpu_kernel::call(TARGET, inputs, &outputs[0])
     }
 
-    fn jvp(&self, _: &[Tensor], _: &[Option<Tensor>]) -> Result<Dual> {
-        Err(too_late(self))
-    }
-
-    fn transpose(&self, _: &[Option<Tensor>], _: &[Input]) -> Result<Vec<Option<Tensor>>> {
-        Err(too_late(self))
-    }
-
-    fn batch(&self, _: usize, _: &[Batched]) -> Result<Vec<Batched>> {
-        Err(too_late(self))
-    }
+    made_after_transformations!();
 
     fn is_dot(&self) -> bool {
         true
@@ -112,29 +90,6 @@ fn product(x: &Aval, panels: &Aval) -> Option<Aval> {
             Some(x.with_shape([rows, &[count.saturating_mul(COLUMNS)]].concat()))
         }
         _ => None,
-    }
-}
-
-/// What an operation says that is made when a function is compiled.
-pub(super) fn too_late(op: &impl Text) -> Error {
-    Error::argument(format!(
-        "{}: matrices are packed when a function is compiled, and it is transformed before: \
-         transform the function that was traced",
-        op.name(),
-    ))
-}
-
-/// Whether this processor can run the kernels; XLA knows them from then on.
-pub(crate) fn is_available() -> bool {
-    static AVAILABLE: OnceLock<bool> = OnceLock::new();
-    *AVAILABLE.get_or_init(|| xla_ext::register_panel_dot(TARGET) && panels::register())
-}
-
-/// An error where the processor cannot run the kernels.
-pub(super) fn require_kernels() -> Result<()> {
-    match is_available() {
-        true => Ok(()),
-        false => Err(Error::new(ErrorKind::Xla, "this processor has no AVX2 for panel_dot")),
     }
 }
 

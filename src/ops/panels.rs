@@ -6,22 +6,17 @@ use std::sync::Arc;
 use xla::XlaOp;
 
 use super::constant::Constant;
-use super::panel_dot::{COLUMNS, require_kernels, too_late};
+use super::cpu_kernel::{self, COLUMNS, made_after_transformations};
 use super::{Op, Operation, inputs};
 use crate::aval::{Aval, DType};
 use crate::error::{Error, Result};
 use crate::host::HostArray;
 use crate::ir::Value;
 use crate::lower::Lowering;
-use crate::tensor::Tensor;
-use crate::transform::batch::Batched;
-use crate::transform::jvp::Dual;
 use crate::transform::simplify::Simplifier;
-use crate::transform::transpose::Input;
-use crate::xla_ext::{self, CustomCall};
 
 /// The names under which XLA knows the kernels, by the axis.
-const TARGETS: [&str; 2] = ["onetrace_panels_0", "onetrace_panels_1"];
+pub(super) const TARGETS: [&str; 2] = ["onetrace_panels_0", "onetrace_panels_1"];
 
 operation! {
     /// A matrix in panels of 32 columns, row after row: `f32[p,k,32]`, where axis `axis` of the
@@ -50,23 +45,10 @@ impl Operation for Panels {
     }
 
     fn lower(&self, _: &Lowering, inputs: &[XlaOp], outputs: &[Aval]) -> Result<Vec<XlaOp>> {
-        require_kernels()?;
-        let (target, result) = (TARGETS[self.axis], &outputs[0]);
-        let call = CustomCall { target, attributes: "", result, has_effect: false };
-        Ok(vec![xla_ext::custom_call(inputs, &call)?])
+        cpu_kernel::call(TARGETS[self.axis], inputs, &outputs[0])
     }
 
-    fn jvp(&self, _: &[Tensor], _: &[Option<Tensor>]) -> Result<Dual> {
-        Err(too_late(self))
-    }
-
-    fn transpose(&self, _: &[Option<Tensor>], _: &[Input]) -> Result<Vec<Option<Tensor>>> {
-        Err(too_late(self))
-    }
-
-    fn batch(&self, _: usize, _: &[Batched]) -> Result<Vec<Batched>> {
-        Err(too_late(self))
-    }
+    made_after_transformations!();
 
     /// A matrix that was transposed is packed along its other axis.
     fn simplify(&self, inputs: &[Value], at: &mut Simplifier) -> Option<Vec<Value>> {
@@ -77,11 +59,6 @@ impl Operation for Panels {
             _ => None,
         }
     }
-}
-
-/// Whether XLA knows the kernels from now on.
-pub(super) fn register() -> bool {
-    (0..2).all(|axis| xla_ext::register_panels(TARGETS[axis], axis))
 }
 
 /// The panels of a matrix whose axis `axis` is contracted.

@@ -19,6 +19,7 @@ use super::prune::{Effects, prune};
 use crate::aval::Aval;
 use crate::ir::{Equation, Func, FuncBuilder, Param, Source, Value};
 use crate::ops::Op;
+use crate::ops::broadcast::Reshape;
 
 impl Func {
     /// A function that was [simplified](Func::simplified), with what its loops need not do at each
@@ -32,6 +33,8 @@ impl Func {
     /// loops with `f32` matrices that are the same at every step are made by a kernel of this
     /// library where that was measured to be faster. It is the operation `panel_dot`, and takes the
     /// matrix packed into panels of 32 columns, `[columns / 32, rows, 32]`, once before the loop.
+    /// Products of tall `f32` matrices along their rows, such as the gradients of weights that
+    /// fission makes, are the operation `tall_dot`, and so is what joins such products.
     /// [`Jit::xla_only`](crate::Jit::xla_only) does without it. Products in half precision are
     /// products in single precision that are rounded, and loops stack `bf16` in single precision:
     /// XLA:CPU would convert at each step what can be converted once.
@@ -76,7 +79,8 @@ enum Pass {
 /// What a CPU computes in another form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Cpu {
-    /// Whether loops multiply with [packed matrices](crate::ops::panel_dot).
+    /// Whether kernels of this library multiply: with [packed matrices](crate::ops::panel_dot) in
+    /// loops, and [along the rows](crate::ops::tall_dot) of tall ones.
     pub packs: bool,
     /// How many steps an iteration of an innermost loop makes if
     /// [`Unroll::Auto`](crate::Unroll::Auto) leaves it open.
@@ -210,6 +214,14 @@ impl Simplifier {
         let outputs = op.rules().infer(&avals).expect("a rule makes what is well formed");
         let source = self.source.clone();
         self.merge(op, inputs, outputs, source)
+    }
+
+    /// The same elements in another shape, if it is another one.
+    pub fn reshaped(&mut self, value: Value, shape: &[usize]) -> Value {
+        if self.aval(value).shape[..] == *shape {
+            return value;
+        }
+        self.record(Reshape { shape: shape.to_vec() }, vec![value])[0]
     }
 
     /// The outputs of an equation of `func` for these inputs.

@@ -1,20 +1,21 @@
-//! Which kernel computes products in loops: XLA's, or ours for [packed
-//! matrices](crate::ops::panel_dot).
+//! Which kernels compute products in loops and over all their steps: XLA's, or ours, which [pack
+//! matrices](crate::ops::cpu_kernel).
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
 use crate::device::Device;
-use crate::ops::panel_dot;
+use crate::ops::cpu_kernel;
 
-/// What computes the products of loops with matrices that are the same at every step.
+/// What computes the products of loops with matrices that are the same at every step, and those
+/// over all steps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) enum Products {
     /// The code of XLA.
     #[serde(rename = "xla")]
     Xla,
-    /// The kernel for packed matrices, where it is worth it.
+    /// Our kernels, where they are worth it.
     #[serde(rename = "packed")]
     Packed,
 }
@@ -22,7 +23,7 @@ pub(super) enum Products {
 impl Products {
     /// Whether programs for the device have a choice.
     pub fn can_be_chosen(device: &Device) -> bool {
-        device.platform() == "cpu" && panel_dot::is_available()
+        device.platform() == "cpu" && cpu_kernel::is_available()
     }
 
     pub fn other(self) -> Products {

@@ -16,16 +16,10 @@
 namespace {
 
 using onetrace::kColumns;
+using onetrace::Vector;
 
 // A product of fewer multiplications than this for each thread is not worth waking one.
 constexpr int64_t kMultiplicationsOfThread = 350'000;
-
-// A vector of the processor, and the same in memory, where it may begin at any float.
-template <int Elements>
-struct Vector {
-  typedef float Value __attribute__((vector_size(4 * Elements)));
-  typedef float Stored __attribute__((vector_size(4 * Elements), aligned(4), may_alias));
-};
 
 // What is multiplied: `x` is [rows, depth], and `panels` are [count, depth, 32].
 struct Term {

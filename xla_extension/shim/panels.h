@@ -9,6 +9,13 @@ namespace onetrace {
 // The columns of a panel: two vectors of 512 bits.
 constexpr int64_t kColumns = 32;
 
+// A vector of the processor, and the same in memory, where it may begin at any float.
+template <int Elements>
+struct Vector {
+  typedef float Value __attribute__((vector_size(4 * Elements)));
+  typedef float Stored __attribute__((vector_size(4 * Elements), aligned(4), may_alias));
+};
+
 }  // namespace onetrace
 
 #endif  // ONETRACE_PANELS_H_

@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Depends, Part, bytes_of_matrix, params};
 use crate::ir::{Equation, Func, Value};
 use crate::ops::Op;
-use crate::ops::broadcast::Reshape;
 use crate::ops::constant::is_zero;
 use crate::ops::dot::Dot;
 use crate::ops::reduce::{Fold, Reduce};
@@ -378,18 +377,10 @@ fn definitions(func: &Func) -> Vec<Option<&Equation>> {
 /// of memory; values with more axes it would take element by element.
 fn sum_over_steps(values: Value, at: &mut Simplifier) -> Value {
     let (steps, shape) = at.aval(values).shape.split_at(1);
-    let (shape, matrix) = (shape.to_vec(), vec![steps[0], shape.iter().product()]);
-    let matrix = reshaped(values, matrix, at);
+    let (shape, matrix) = (shape.to_vec(), [steps[0], shape.iter().product()]);
+    let matrix = at.reshaped(values, &matrix);
     let sum = at.record(Reduce { kind: Fold::Sum, axes: vec![0] }, vec![matrix])[0];
-    reshaped(sum, shape, at)
-}
-
-/// The same elements in another shape, if it is another one.
-fn reshaped(value: Value, shape: Vec<usize>, at: &mut Simplifier) -> Value {
-    if at.aval(value).shape[..] == shape {
-        return value;
-    }
-    at.record(Reshape { shape }, vec![value])[0]
+    at.reshaped(sum, &shape)
 }
 
 /// The sum of products over all steps, of which `operands` have all operands.
@@ -404,7 +395,7 @@ fn product_over_steps(dot: &Dot, operands: [Value; 2], at: &mut Simplifier) -> V
         operands = operands.map(|operand| {
             let (rows, rest) = at.aval(operand).shape.split_at(leading.len());
             let shape = [&[rows.iter().product()], rest].concat();
-            reshaped(operand, shape, at)
+            at.reshaped(operand, &shape)
         });
         (dot.lhs_contract, dot.rhs_contract) = (vec![0], vec![0]);
     }
