@@ -37,6 +37,13 @@ pub(super) fn call(target: &str, inputs: &[XlaOp], result: &Aval) -> Result<Vec<
     Ok(vec![xla_ext::custom_call(inputs, &call)?])
 }
 
+/// What such an operation says of operands that are not those `wanted`.
+pub(super) fn wrong_operands(op: &impl Text, wanted: &str, avals: &[&Aval]) -> Error {
+    let list: Vec<String> = avals.iter().map(ToString::to_string).collect();
+    let (name, list) = (op.name(), list.join(", "));
+    Error::shape(format!("{name}: the operands must be {wanted}, but they are ({list})"))
+}
+
 /// What such an operation says when it is transformed.
 pub(super) fn too_late(op: &impl Text) -> Error {
     Error::argument(format!(

@@ -14,7 +14,7 @@ use super::cpu_kernel::{self, COLUMNS, made_after_transformations};
 use super::dot::Dot;
 use super::{Op, Operation, panels};
 use crate::aval::{Aval, DType};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::ir::Value;
 use crate::lower::Lowering;
 use crate::transform::simplify::Simplifier;
@@ -50,12 +50,10 @@ impl Operation for PanelDot {
                 Ok(vec![first.clone()])
             }
             _ => {
-                let list: Vec<String> = avals.iter().map(ToString::to_string).collect();
-                Err(Error::shape(format!(
-                    "panel_dot: the operands must be pairs of f32[.., k] and f32[p,k,{COLUMNS}] that \
-                     have the same product, but they are ({})",
-                    list.join(", "),
-                )))
+                let wanted = format!(
+                    "pairs of f32[.., k] and f32[p,k,{COLUMNS}] that have the same product"
+                );
+                Err(cpu_kernel::wrong_operands(self, &wanted, avals))
             }
         }
     }

@@ -11,7 +11,7 @@ use super::cpu_kernel::{self, COLUMNS, made_after_transformations};
 use super::dot::Dot;
 use super::{Op, Operation};
 use crate::aval::{Aval, DType};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::ir::Value;
 use crate::lower::Lowering;
 use crate::transform::simplify::Simplifier;
@@ -32,15 +32,14 @@ operation! {
 
 impl Operation for TallDot {
     fn infer(&self, avals: &[&Aval]) -> Result<Vec<Aval>> {
-        result(avals).map(|result| vec![result]).ok_or_else(|| {
-            let list: Vec<String> = avals.iter().map(ToString::to_string).collect();
-            Error::shape(format!(
-                "tall_dot: the operands must be matrices f32[k,m], f32[k,n0], f32[k,n1], .. of as \
-                 many rows, all but the first of a multiple of {COLUMNS} columns, but they are \
-                 ({})",
-                list.join(", "),
-            ))
-        })
+        let wanted = format!(
+            "matrices f32[k,m], f32[k,n0], f32[k,n1], .. of as many rows, all but the first of a \
+             multiple of {COLUMNS} columns"
+        );
+        match result(avals) {
+            Some(result) => Ok(vec![result]),
+            None => Err(cpu_kernel::wrong_operands(self, &wanted, avals)),
+        }
     }
 
     fn lower(&self, _: &Lowering, inputs: &[XlaOp], outputs: &[Aval]) -> Result<Vec<XlaOp>> {

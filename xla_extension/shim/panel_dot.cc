@@ -16,10 +16,8 @@
 namespace {
 
 using onetrace::kColumns;
+using onetrace::kMultiplicationsOfThread;
 using onetrace::Vector;
-
-// A product of fewer multiplications than this for each thread is not worth waking one.
-constexpr int64_t kMultiplicationsOfThread = 350'000;
 
 // What is multiplied: `x` is [rows, depth], and `panels` are [count, depth, 32].
 struct Term {

@@ -16,6 +16,9 @@
 
 namespace onetrace {
 
+// A product of fewer multiplications than this for each thread is not worth waking one.
+constexpr int64_t kMultiplicationsOfThread = 350'000;
+
 // Who asks for the work takes the first part, and then those that no thread of the pool has come
 // to: it never waits for one that is busy with something else. Each part is the same at every step
 // of a loop, and so in the cache of the thread that takes it.

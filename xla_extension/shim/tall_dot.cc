@@ -16,10 +16,8 @@
 namespace {
 
 using onetrace::kColumns;
+using onetrace::kMultiplicationsOfThread;
 using onetrace::Vector;
-
-// A product of fewer multiplications than this for each thread is not worth waking one.
-constexpr int64_t kMultiplicationsOfThread = 350'000;
 
 // The rows of the result whose sums are in registers.
 constexpr int64_t kRows = 8;
@@ -217,6 +215,10 @@ XLA_FFI_Error* handle(XLA_FFI_CallFrame* frame) {
     return onetrace::ffi_error(frame->api, "onetrace: a product of something else than matrices");
   }
   if (product.panels.empty() || product.rows == 0) return nullptr;
+  if (product.depth == 0) {
+    std::fill_n(product.result, product.rows * product.columns(), 0.0f);
+    return nullptr;
+  }
   compute_on_threads(frame, std::move(product));
   return nullptr;
 }
