@@ -54,8 +54,11 @@ impl Func {
         let keep = vec![true; self.params().len()];
         let mut func = prune(self, &used, &keep, Effects::Keep).func;
         loop {
-            let next =
-                prune(&rewritten(&func, Pass::Simplify, None), &used, &keep, Effects::Keep).func;
+            let rewritten = rewritten(&func, Pass::Simplify, None);
+            if rewritten == func {
+                return func;
+            }
+            let next = prune(&rewritten, &used, &keep, Effects::Keep).func;
             if next == func {
                 return next;
             }
