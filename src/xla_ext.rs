@@ -261,8 +261,7 @@ pub(crate) fn register_panel_dot(name: &str) -> bool {
     unsafe { onetrace_register_panel_dot(name.as_ptr().cast(), name.len()) }
 }
 
-/// Makes XLA:CPU know the kernel for tall matrices as `name`, as
-/// [`register_panel_dot`] does it.
+/// Makes XLA:CPU know the kernel for tall matrices as `name`, as [`register_panel_dot`] does it.
 pub(crate) fn register_tall_dot(name: &str) -> bool {
     // SAFETY: XLA copies the name.
     unsafe { onetrace_register_tall_dot(name.as_ptr().cast(), name.len()) }

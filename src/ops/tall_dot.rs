@@ -32,14 +32,13 @@ operation! {
 
 impl Operation for TallDot {
     fn infer(&self, avals: &[&Aval]) -> Result<Vec<Aval>> {
-        let wanted = format!(
-            "matrices f32[k,m], f32[k,n0], f32[k,n1], .. of as many rows, all but the first of a \
-             multiple of {COLUMNS} columns"
-        );
-        match result(avals) {
-            Some(result) => Ok(vec![result]),
-            None => Err(cpu_kernel::wrong_operands(self, &wanted, avals)),
-        }
+        result(avals).map(|result| vec![result]).ok_or_else(|| {
+            let wanted = format!(
+                "matrices f32[k,m], f32[k,n0], f32[k,n1], .. of as many rows, all but the first of a \
+                 multiple of {COLUMNS} columns"
+            );
+            cpu_kernel::wrong_operands(self, &wanted, avals)
+        })
     }
 
     fn lower(&self, _: &Lowering, inputs: &[XlaOp], outputs: &[Aval]) -> Result<Vec<XlaOp>> {

@@ -55,6 +55,7 @@ impl Func {
         let mut func = prune(self, &used, &keep, Effects::Keep).func;
         loop {
             let rewritten = rewritten(&func, Pass::Simplify, None);
+            // What did not change has no dead code either.
             if rewritten == func {
                 return func;
             }

@@ -227,11 +227,8 @@ XLA_FFI_Error* handle(XLA_FFI_CallFrame* frame) {
 
 extern "C" {
 
-// Registers the handler under `name` on CPUs. Returns whether XLA took it, and the processor has
-// what it needs.
 bool onetrace_register_tall_dot(const char* name, size_t name_size) {
-  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-         onetrace::register_handler(name, name_size, handle);
+  return onetrace::register_kernel(name, name_size, handle);
 }
 
 }  // extern "C"
