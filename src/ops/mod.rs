@@ -295,6 +295,7 @@ pub(crate) mod dynamic_slice;
 pub(crate) mod einsum;
 pub(crate) mod gather;
 pub(crate) mod iota;
+mod joined_dots;
 pub(crate) mod pad;
 pub(crate) mod panel_dot;
 mod panels;

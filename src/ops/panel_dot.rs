@@ -10,6 +10,7 @@
 
 use xla::XlaOp;
 
+use super::binary::Binary;
 use super::cpu_kernel::{self, COLUMNS, made_after_transformations};
 use super::dot::Dot;
 use super::{Op, Operation, panels};
@@ -25,13 +26,17 @@ pub(crate) const TARGET: &str = "onetrace_panel_dot";
 /// A product of several rows is worth it from so many multiplications on.
 const ENOUGH: usize = 1 << 15;
 
-/// The product of one row is one of XLA's while the matrix is in the nearest caches: its loops are
-/// compiled together with what is around them. From so many bytes on, several threads read it.
-const LARGE: usize = 1 << 20;
+/// The product of one row is one of XLA's while its matrices are in the nearest caches: its loops
+/// are compiled together with what is around them. From so many bytes on two threads share it: half
+/// as many elements are `kMultiplicationsOfRow` in `panel_dot.cc`.
+const LARGE: usize = 704 << 10;
 
 /// From so many panels on, sums of products are one call. With fewer there is not enough for the
 /// threads to share, and several calls at the same time are faster.
 const PANELS_TO_SHARE: usize = 8;
+
+/// A sum of more additions than this is not looked through.
+const MANY_ADDITIONS: usize = 16;
 
 operation! {
     /// The product of `f32[.., k]` and a matrix that is packed, `f32[p,k,32]`: `f32[.., 32 p]`. Of
@@ -91,58 +96,101 @@ fn product(x: &Aval, panels: &Aval) -> Option<Aval> {
     }
 }
 
+/// The factors of a product at a step of a loop: rows, and a matrix that is the same at every step.
+pub(super) struct Factors {
+    /// `f32[.., k]`.
+    pub x: Value,
+    pub matrix: Value,
+    /// The axis of the matrix that is contracted.
+    pub axis: usize,
+}
+
+impl Factors {
+    /// Those of a product of `inputs`, of these types, of which some are the same at every step; none
+    /// if it is one that the kernel does not compute.
+    pub fn of(
+        dot: &Dot,
+        inputs: &[Value],
+        avals: [&Aval; 2],
+        is_invariant: [bool; 2],
+    ) -> Option<Factors> {
+        let (&[left], &[right]) = (&dot.lhs_contract[..], &dot.rhs_contract[..]) else {
+            return None;
+        };
+        let (side, x_axis, axis) = match is_invariant {
+            [false, true] => (0, left, right),
+            // The result of a matrix and a vector is that of the vector and the matrix.
+            [true, false] if avals[1].rank() == 1 => (1, right, left),
+            _ => return None,
+        };
+        let (x, matrix) = (avals[side], avals[1 - side]);
+        let fits = x.dtype == DType::F32
+            && dot.lhs_batch.is_empty()
+            && x_axis + 1 == x.rank()
+            && matrix.rank() == 2
+            && matrix.shape[1 - axis].is_multiple_of(COLUMNS);
+        fits.then_some(Factors { x: inputs[side], matrix: inputs[1 - side], axis })
+    }
+
+    /// Those of a product in the body that is rewritten.
+    fn of_step(dot: &Dot, inputs: &[Value], at: &Simplifier) -> Option<Factors> {
+        let avals = [0, 1].map(|side| at.aval(inputs[side]));
+        Factors::of(dot, inputs, avals, [0, 1].map(|side| at.is_invariant(inputs[side])))
+    }
+}
+
+/// Whether the product with a matrix of so many columns is one for the kernel.
+pub(super) fn is_worth_it(x: &Aval, columns: usize) -> bool {
+    let depth = x.shape.last().copied().unwrap_or(1);
+    match x.size() == depth {
+        true => depth.saturating_mul(columns) >= LARGE / size_of::<f32>(),
+        false => x.size().saturating_mul(columns) >= ENOUGH,
+    }
+}
+
 /// What stands for a product at a step of a loop, with a matrix that is the same at every step.
 pub(super) fn packed(dot: &Dot, inputs: &[Value], at: &mut Simplifier) -> Option<Vec<Value>> {
-    let (x, matrix, axis) = rows_and_matrix(dot, inputs, at)?;
-    if !is_worth_it(at.aval(x), at.aval(matrix), axis) {
+    let Factors { x, matrix, axis } = Factors::of_step(dot, inputs, at)?;
+    if !is_worth_it(at.aval(x), at.aval(matrix).shape[1 - axis]) {
         return None;
     }
     let panels = panels::panels(matrix, axis, at);
     Some(at.record(PanelDot {}, vec![x, panels]))
 }
 
-/// What stands for the sum of two products with packed matrices that nothing else needs: one call
-/// for both, which writes nothing in between, and each of whose threads always reads the same
-/// columns of all the matrices.
+/// What stands for the sum of products that nothing else needs: one call for all of them, which
+/// writes nothing in between, and each of whose threads always reads the same columns of all the
+/// matrices.
 pub(super) fn summed(inputs: &[Value], at: &mut Simplifier) -> Option<Vec<Value>> {
-    let columns = at.aval(inputs[0]).shape.last()?;
-    if *columns < PANELS_TO_SHARE * COLUMNS {
+    let sum = at.aval(inputs[0]).clone();
+    let columns = *sum.shape.last()?;
+    if columns < PANELS_TO_SHARE * COLUMNS {
         return None;
     }
-    let mut operands = Vec::new();
-    for (i, &input) in inputs.iter().enumerate() {
-        let equation = at.definition(input).filter(|_| at.is_only_use(i))?;
-        operands.extend_from_slice(match &equation.op {
-            Op::PanelDot(_) => equation.inputs(),
+    let (mut operands, mut factors) = (Vec::new(), Vec::new());
+    let mut terms: Vec<Value> = inputs.iter().rev().copied().collect();
+    let mut looked_at = 0;
+    while let Some(term) = terms.pop() {
+        looked_at += 1;
+        let equation = at.definition_used_once(term).filter(|_| looked_at <= MANY_ADDITIONS)?;
+        match &equation.op {
+            Op::PanelDot(_) => operands.extend_from_slice(equation.inputs()),
+            Op::Dot(dot) => factors.push(Factors::of_step(dot, equation.inputs(), at)?),
+            Op::Binary(op) if *op == Binary::add() => terms.extend(equation.inputs().iter().rev()),
             _ => return None,
-        });
+        }
+    }
+    // Products that are not worth it alone may be so together, if they are those of one row.
+    if !factors.is_empty() {
+        let elements = |panels: &Value| at.aval(*panels).size();
+        let packed: usize = operands.iter().skip(1).step_by(2).map(elements).sum();
+        let plain: usize = factors.iter().map(|factors| at.aval(factors.matrix).size()).sum();
+        if sum.size() != columns || packed + plain < LARGE / size_of::<f32>() {
+            return None;
+        }
+    }
+    for Factors { x, matrix, axis } in factors {
+        operands.extend([x, panels::panels(matrix, axis, at)]);
     }
     Some(at.record(PanelDot {}, operands))
-}
-
-/// The operand with the rows, the matrix, and which of its axes is contracted.
-fn rows_and_matrix(dot: &Dot, inputs: &[Value], at: &Simplifier) -> Option<(Value, Value, usize)> {
-    let (&[left], &[right]) = (&dot.lhs_contract[..], &dot.rhs_contract[..]) else { return None };
-    let (x, y) = (inputs[0], inputs[1]);
-    let is_vector = at.aval(y).rank() == 1;
-    let (x, x_axis, matrix, axis) = match (at.is_invariant(x), at.is_invariant(y)) {
-        (false, true) => (x, left, y, right),
-        // The result of a matrix and a vector is that of the vector and the matrix.
-        (true, false) if is_vector => (y, right, x, left),
-        _ => return None,
-    };
-    let fits =
-        dot.lhs_batch.is_empty() && at.aval(matrix).rank() == 2 && x_axis + 1 == at.aval(x).rank();
-    fits.then_some((x, matrix, axis))
-}
-
-/// Whether the product of these with axis `axis` of the matrix contracted is one for the kernel.
-fn is_worth_it(x: &Aval, matrix: &Aval, axis: usize) -> bool {
-    let (depth, columns) = (matrix.shape[axis], matrix.shape[1 - axis]);
-    let work = x.size().saturating_mul(columns);
-    let is_enough = match x.size() == depth {
-        true => matrix.byte_size().is_some_and(|bytes| bytes >= LARGE),
-        false => work >= ENOUGH,
-    };
-    x.dtype == DType::F32 && columns % COLUMNS == 0 && is_enough
 }

@@ -61,26 +61,42 @@ impl Operation for Panels {
     }
 }
 
-/// The panels of a matrix whose axis `axis` is contracted.
+/// The panels of a matrix whose axis `axis` is contracted. A matrix of which the elements are known
+/// is packed when it is compiled, and not at each run.
 pub(super) fn panels(matrix: Value, axis: usize, at: &mut Simplifier) -> Value {
-    let known = match at.definition(matrix).map(|equation| &equation.op) {
-        Some(Op::Constant(constant)) => Some(constant.clone()),
-        _ => None,
-    };
-    let Some(Constant { value, name }) = known else {
+    let mut parts = Vec::new();
+    if !known_parts(matrix, axis, at, &mut parts) {
         return at.record(Panels { axis }, vec![matrix])[0];
-    };
-    let (depth, columns) = (value.aval.shape[axis], value.aval.shape[1 - axis]);
-    let aval = value.aval.with_shape([columns / COLUMNS, depth, COLUMNS]);
-    let bytes = packed_bytes(&value.bytes, axis, depth, columns);
-    let value = Arc::new(HostArray { aval, bytes });
+    }
+    let [depth, columns] = [axis, 1 - axis].map(|axis| at.aval(matrix).shape[axis]);
+    let bytes = parts.iter().map(|part| packed_bytes(&part.value, axis)).collect::<Vec<_>>();
+    let names: Vec<&str> = parts.iter().map(|part| &part.name[..]).collect();
+    let aval = at.aval(matrix).with_shape([columns / COLUMNS, depth, COLUMNS]);
+    let name = names.join(" ");
+    let value = Arc::new(HostArray { aval, bytes: bytes.concat() });
     at.record(Constant { value, name }, Vec::new())[0]
 }
 
-/// The elements of the panels of a matrix of which the elements are known: it is packed when it is
-/// compiled, and not at each run.
-fn packed_bytes(bytes: &[u8], axis: usize, depth: usize, columns: usize) -> Vec<u8> {
+/// Collects the constants that are joined along the columns to make this matrix. Returns whether it
+/// is made of nothing else.
+fn known_parts(matrix: Value, axis: usize, at: &Simplifier, parts: &mut Vec<Constant>) -> bool {
+    match at.definition(matrix).map(|equation| (&equation.op, equation.inputs())) {
+        Some((Op::Constant(constant), _)) => {
+            parts.push(constant.clone());
+            constant.value.aval.shape[1 - axis].is_multiple_of(COLUMNS)
+        }
+        Some((Op::Concatenate(joined), inputs)) if joined.axis == 1 - axis => {
+            inputs.iter().all(|&input| known_parts(input, axis, at, parts))
+        }
+        _ => false,
+    }
+}
+
+/// The elements of the panels of a matrix.
+fn packed_bytes(matrix: &HostArray, axis: usize) -> Vec<u8> {
     const SIZE: usize = size_of::<f32>();
+    let HostArray { aval, bytes } = matrix;
+    let (depth, columns) = (aval.shape[axis], aval.shape[1 - axis]);
     let mut packed = Vec::with_capacity(bytes.len());
     for first in (0..columns).step_by(COLUMNS) {
         for row in 0..depth {

@@ -24,6 +24,15 @@ operation! {
     struct Slice = "slice" { starts: Vec<usize>, limits: Vec<usize>, strides: Vec<usize> }
 }
 
+impl Slice {
+    /// The elements of `x` in `range` along one axis.
+    pub fn along(axis: usize, range: Range<usize>, x: &Aval) -> Slice {
+        let mut slice = whole(x);
+        (slice.starts[axis], slice.limits[axis]) = (range.start, range.end);
+        slice
+    }
+}
+
 impl Operation for Slice {
     fn infer(&self, avals: &[&Aval]) -> Result<Vec<Aval>> {
         let [x] = inputs(self, avals)?;

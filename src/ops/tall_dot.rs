@@ -98,8 +98,8 @@ pub(super) fn tall(dot: &Dot, inputs: &[Value], at: &mut Simplifier) -> Option<V
 /// with all of them.
 pub(super) fn beside(axis: usize, inputs: &[Value], at: &mut Simplifier) -> Option<Vec<Value>> {
     let mut operands: Vec<Value> = Vec::new();
-    for (i, &input) in inputs.iter().enumerate() {
-        let equation = at.definition(input).filter(|_| axis == 1 && at.is_only_use(i))?;
+    for &input in inputs {
+        let equation = at.definition_used_once(input).filter(|_| axis == 1)?;
         match (&equation.op, equation.inputs().split_first()?) {
             (Op::TallDot(_), (x, matrices)) if operands.first().is_none_or(|first| first == x) => {
                 if operands.is_empty() {

@@ -116,8 +116,8 @@ pub(crate) struct Simplifier {
     /// Whether this is the body of a loop, and the values that are the same at every step then.
     is_body: bool,
     invariant: HashSet<Value>,
-    /// Of each input of the equation that is being replaced, whether nothing else uses it.
-    only_uses: Vec<bool>,
+    /// In the pass for CPUs, the values that one equation alone uses.
+    used_once: HashSet<Value>,
 }
 
 impl Simplifier {
@@ -130,7 +130,7 @@ impl Simplifier {
             pass: Pass::default(),
             is_body: false,
             invariant: HashSet::new(),
-            only_uses: Vec::new(),
+            used_once: HashSet::new(),
         }
     }
 
@@ -160,9 +160,10 @@ impl Simplifier {
         self.invariant.contains(&value)
     }
 
-    /// Whether nothing but the equation that is being replaced uses what is its input `i`.
-    pub fn is_only_use(&self, i: usize) -> bool {
-        self.only_uses[i]
+    /// The equation that defines a value, if nothing but one equation uses that. It is known in the
+    /// pass for CPUs alone.
+    pub fn definition_used_once(&self, value: Value) -> Option<&Equation> {
+        self.definition(value).filter(|_| self.used_once.contains(&value))
     }
 
     /// The type of a value.
@@ -184,12 +185,11 @@ impl Simplifier {
     pub fn inline(&mut self, func: &Func, inputs: &[Value]) -> Vec<Value> {
         let mut env = Env::with_params(func, inputs.iter().copied());
         let around = self.source.clone();
-        let uses = func.uses();
+        let uses = matches!(self.pass, Pass::ForCpu(_)).then(|| func.uses());
         for equation in func.equations() {
             let inputs = env.get_all(equation.inputs());
             self.stand_for(equation);
-            self.only_uses.clear();
-            self.only_uses.extend(equation.inputs().iter().map(|v| uses[v.index()] == 1));
+            let place = self.builder.equations().len();
             let rules = equation.op.rules();
             let replaced = match self.pass {
                 Pass::Simplify => rules.simplify(&inputs, self),
@@ -200,10 +200,26 @@ impl Simplifier {
                 Some(outputs) => outputs,
                 None => self.again(func, equation, inputs),
             };
+            if let Some(uses) = &uses {
+                let used = equation.outputs().iter().map(|output| uses[output.index()]);
+                self.count_uses(&outputs, used, place);
+            }
             env.set_all(equation.outputs(), outputs);
         }
         self.source = around;
         env.get_all(func.results())
+    }
+
+    /// Remembers which of these values are used once. What was there before equation `place` is
+    /// used by something else, too.
+    fn count_uses(&mut self, values: &[Value], uses: impl Iterator<Item = usize>, place: usize) {
+        for (&value, uses) in values.iter().zip(uses) {
+            let is_new = self.defined.get(&value).is_some_and(|&defined| defined >= place);
+            match is_new && uses == 1 {
+                true => self.used_once.insert(value),
+                false => self.used_once.remove(&value),
+            };
+        }
     }
 
     /// Has what is recorded from now on come from where this equation does.

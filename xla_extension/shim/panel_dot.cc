@@ -19,6 +19,11 @@ using onetrace::kColumns;
 using onetrace::kMultiplicationsOfThread;
 using onetrace::Vector;
 
+// One row is bound by reading the panels, so that a thread is worth waking for fewer
+// multiplications: with 98,304 for each of two, a step of a GRU from 128 to 256 takes 10 % less, and
+// with 32,768 half as much again.
+constexpr int64_t kMultiplicationsOfRow = 90'000;
+
 // What is multiplied: `x` is [rows, depth], and `panels` are [count, depth, 32].
 struct Term {
   const float* x;
@@ -113,7 +118,8 @@ void compute(const Product& product, int64_t start, int64_t end) {
 void compute_on_threads(const XLA_FFI_CallFrame* frame, Product product) {
   int64_t depth = 0;
   for (const Term& term : product.terms) depth += term.depth;
-  int64_t worth = product.rows * depth * product.count * kColumns / kMultiplicationsOfThread;
+  const int64_t least = product.rows == 1 ? kMultiplicationsOfRow : kMultiplicationsOfThread;
+  const int64_t worth = product.rows * depth * product.count * kColumns / least;
   const int64_t count = product.count;
   const int64_t parts = onetrace::parts_of(frame, std::min(worth, count));
   onetrace::run_in_parts(frame, parts, [product = std::move(product), count, parts](int64_t part) {

@@ -1,5 +1,6 @@
 //! What xla-rs needs and the wheel lacks: stand-in headers, the PJRT plugin registry, the
-//! conversion to StableHLO; and what keeps TensorFlow quiet.
+//! conversion to StableHLO; the rule by which the tasks of loops run in order; and what keeps
+//! TensorFlow quiet.
 
 use std::fs;
 use std::io;
@@ -21,12 +22,14 @@ const FLAGS: &[&str] =
 /// xla-rs links one library, `libxla_extension.so`; a linker script of that name stands for all.
 ///
 /// Libraries start in the reverse order of loading: the last one here starts before TensorFlow's.
-/// Nothing in a program calls it, so the object file refers to it lest the linker leave it out.
-const LINKER_SCRIPT: &str = "INPUT(onetrace_quiet.o libxla_extension_shim.so \
+/// Functions are looked for in the order of loading: those of the shim stand before XLA's. Nothing in
+/// a program need call either, so the object file refers to them lest the linker leave them out.
+const LINKER_SCRIPT: &str = "INPUT(onetrace_references.o libxla_extension_shim.so \
      libtensorflow_cc.so.2 libtensorflow_framework.so.2 libonetrace_quiet.so)\n";
 
 /// The C++ sources, each compiled on its own.
-pub const SOURCES: [&str; 4] = ["plugin_registry", "quiet", "quiet_reference", "stablehlo"];
+pub const SOURCES: [&str; 5] =
+    ["plugin_registry", "quiet", "references", "stablehlo", "tasks_in_order"];
 
 /// The directory of the shim's sources.
 pub struct Sources {
@@ -109,12 +112,12 @@ impl Sources {
             // Otherwise the C++ library would have to start before it.
             .arg("-Wl,--as-needed"))?;
         run(library(compiler, lib, "libxla_extension_shim.so")
-            .args(["plugin_registry", "stablehlo"].map(object))
+            .args(["plugin_registry", "stablehlo", "tasks_in_order"].map(object))
             .arg("-L")
             .arg(xla.join("lib"))
             .args(["-l:libtensorflow_cc.so.2", "-l:libtensorflow_framework.so.2"])
             .args(["-Wl,-rpath,$ORIGIN", "-Wl,-z,defs"]))?;
-        fs::copy(object("quiet_reference"), lib.join("onetrace_quiet.o"))?;
+        fs::copy(object("references"), lib.join("onetrace_references.o"))?;
         fs::write(lib.join("libxla_extension.so"), LINKER_SCRIPT)?;
         Ok(())
     }

@@ -15,7 +15,7 @@ use super::checkpoint::Checkpoint;
 use super::control::{
     Pure, check_carry, next_carry, prefixed, record_tree, result_tree, retyped, trace_region,
 };
-use super::{Operation, composed, progress};
+use super::{Operation, composed, joined_dots, progress};
 use crate::aval::{Aval, DType};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ir::{Func, Value};
@@ -186,7 +186,7 @@ impl Operation for ScanOp {
 
     fn for_cpu(&self, cpu: Cpu, inputs: &[Value], at: &mut Simplifier) -> Option<Vec<Value>> {
         let body = match self.length >= STEPS_TO_PACK_FOR {
-            true => at.rewritten_body(&self.body, self.constants),
+            true => joined_dots::body_for_cpu(cpu, &self.body, self.constants, at),
             false => at.rewritten(&self.body),
         };
         // What a step stacks costs more than the iteration that it is made in.

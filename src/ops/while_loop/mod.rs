@@ -6,10 +6,10 @@ mod transform;
 
 use xla::XlaOp;
 
-use super::Operation;
 use super::binary::Operand;
 use super::control::{Pure, check_carry, next_carry, prefixed, record_tree, retyped, trace_region};
 use super::scan::{Scan, counter_dtype};
+use super::{Operation, joined_dots};
 use crate::aval::{Aval, DType};
 use crate::error::{Error, Result};
 use crate::ir::{Func, Value};
@@ -136,8 +136,8 @@ impl Operation for WhileOp {
         Some(at.record(op, inputs.to_vec()))
     }
 
-    fn for_cpu(&self, _: Cpu, inputs: &[Value], at: &mut Simplifier) -> Option<Vec<Value>> {
-        let body = at.rewritten_body(&self.body, self.body_captures);
+    fn for_cpu(&self, cpu: Cpu, inputs: &[Value], at: &mut Simplifier) -> Option<Vec<Value>> {
+        let body = joined_dots::body_for_cpu(cpu, &self.body, self.body_captures, at);
         Some(at.record(WhileOp { body, ..self.clone() }, inputs.to_vec()))
     }
 }

@@ -134,7 +134,7 @@ fn a_set_up_holds_what_xla_rs_looks_for() {
         "lib/libxla_extension_shim.so",
         "lib/libtensorflow_cc.so.2",
         "lib/libonetrace_quiet.so",
-        "lib/onetrace_quiet.o",
+        "lib/onetrace_references.o",
         "libclang/lib/libclang.so",
         "libclang/bin/clang",
     ] {

@@ -119,10 +119,8 @@ impl OfParts<'_> {
         let mut sum: Option<Value> = None;
         for &part in &self.parts {
             let size = at.aval(part).shape[self.axis];
-            let mut limits = at.aval(matrix).shape.to_vec();
-            let (mut starts, strides) = (vec![0; limits.len()], vec![1; limits.len()]);
-            (starts[along], limits[along]) = (start, start + size);
-            let of_matrix = at.record(Slice { starts, limits, strides }, vec![matrix])[0];
+            let slice = Slice::along(along, start..start + size, at.aval(matrix));
+            let of_matrix = at.record(slice, vec![matrix])[0];
             let operands = self.operands(part, of_matrix);
             let product = match self.side {
                 0 => product(self.dot, &operands, at),
