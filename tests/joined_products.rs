@@ -94,25 +94,24 @@ fn weights_that_are_known_are_packed_together_when_the_program_is_compiled() {
     assert!(!packed.contains("= panels"), "{packed}");
 }
 
-/// The gradient of an LSTM of one sequence, whose matrices are worth a second thread only together.
-fn gradient_of_one_sequence()
--> (impl Fn((nn::LstmCell, Tensor)) -> (Tensor, nn::LstmCell) + Clone, (nn::LstmCell, Tensor)) {
+/// An LSTM and one sequence: its matrices are worth a second thread only together.
+fn one_sequence() -> (nn::LstmCell, Tensor) {
     let cell = nn::LstmCell::new(&mut nn::Rngs::new(1), 16, 256);
-    let first = cell.initial_carry(&[]);
-    let gradient = move |(cell, xs): (nn::LstmCell, Tensor)| {
-        let loss = |cell: nn::LstmCell| {
-            let (_, ys) = scan(|h, x| cell.step(h, x), first.clone(), xs.clone());
-            ys.square().sum(..)
-        };
-        value_and_grad(loss)(cell)
+    (cell, random::normal(&random::key(3), [20, 16], DType::F32))
+}
+
+/// The gradient of the sum of all outputs, squared.
+fn gradient((cell, xs): (nn::LstmCell, Tensor)) -> (Tensor, nn::LstmCell) {
+    let loss = |cell: nn::LstmCell| {
+        let (_, ys) = scan(|h, x| cell.step(h, x), cell.initial_carry(&[]), xs.clone());
+        ys.square().sum(..)
     };
-    (gradient, (cell, random::normal(&random::key(3), [20, 16], DType::F32)))
+    value_and_grad(loss)(cell)
 }
 
 #[test]
 fn small_products_of_one_row_are_worth_it_together() {
-    let (gradient, arguments) = gradient_of_one_sequence();
-    let packed = jit(gradient).lower(&arguments).unwrap().fissioned().packed().to_string();
+    let packed = jit(gradient).lower(one_sequence()).unwrap().fissioned().packed().to_string();
     // That of the gates, and the sum of those of their cotangents.
     let calls: Vec<_> = packed.lines().filter(|line| line.contains("= panel_dot")).collect();
     assert_eq!(calls.len(), 2, "{packed}");
@@ -122,8 +121,8 @@ fn small_products_of_one_row_are_worth_it_together() {
 
 #[test]
 fn values_are_those_of_xla() {
-    let (gradient, arguments) = gradient_of_one_sequence();
-    let ours = tree::leaves(&jit(gradient.clone()).call(&arguments).unwrap());
+    let arguments = one_sequence();
+    let ours = tree::leaves(&jit(gradient).call(&arguments).unwrap());
     let theirs = tree::leaves(&jit(gradient).xla_only().call(&arguments).unwrap());
     for (i, (ours, theirs)) in ours.iter().zip(&theirs).enumerate() {
         let (ours, theirs) = (ours.to_vec::<f32>().unwrap(), theirs.to_vec::<f32>().unwrap());
@@ -145,7 +144,8 @@ fn loops_in_order() -> Option<i64> {
     // found is the function of that name in `xla_extension/shim/wheel/tasks_in_order.cc`.
     let count = unsafe {
         let found = dlsym(std::ptr::null_mut(), NAME.as_ptr());
-        (!found.is_null()).then(|| std::mem::transmute::<_, extern "C" fn() -> i64>(found)())
+        (!found.is_null())
+            .then(|| std::mem::transmute::<*mut c_void, extern "C" fn() -> i64>(found)())
     };
     let loaded = std::fs::read_to_string("/proc/self/maps").unwrap();
     assert_eq!(count.is_some(), loaded.contains("libtensorflow_cc"), "the shim is not linked");
