@@ -1,20 +1,15 @@
 //! Products at a step of a loop that are computed together: what becomes one call of the kernel, text in
 //! and text out, the values, and that the tasks of such a loop run in order.
 
+mod common;
+
 use std::ffi::{CStr, c_char, c_void};
 
-use expect_test::{Expect, expect};
-use onetrace::ir::{check, parse};
+use expect_test::expect;
+use onetrace::ir::parse;
 use onetrace::prelude::*;
 
-/// Checks that `text` becomes this, and that nothing more is done a second time.
-#[track_caller]
-fn check(text: &str, expected: Expect) {
-    let packed = parse::parse(text).unwrap().packed();
-    check::check(&packed).unwrap();
-    expected.assert_eq(&packed.to_string());
-    assert_eq!(packed.packed(), packed, "a second time");
-}
+use common::packed::{check, check_values};
 
 /// Two products of the carry, with matrices of `columns[i]` columns, which gives the step's y. The
 /// second matrix is computed in the step, of what is the same at every step.
@@ -121,16 +116,7 @@ fn small_products_of_one_row_are_worth_it_together() {
 
 #[test]
 fn values_are_those_of_xla() {
-    let arguments = one_sequence();
-    let ours = tree::leaves(&jit(gradient).call(&arguments).unwrap());
-    let theirs = tree::leaves(&jit(gradient).xla_only().call(&arguments).unwrap());
-    for (i, (ours, theirs)) in ours.iter().zip(&theirs).enumerate() {
-        let (ours, theirs) = (ours.to_vec::<f32>().unwrap(), theirs.to_vec::<f32>().unwrap());
-        let largest = theirs.iter().fold(0.0_f32, |most, x| most.max(x.abs()));
-        for (ours, theirs) in ours.iter().zip(&theirs) {
-            assert!((ours - theirs).abs() <= 2e-5 * largest, "{i}: {ours}, not {theirs}");
-        }
-    }
+    check_values("gradient of one sequence", gradient, &one_sequence());
 }
 
 /// How many loops this thread has made whose tasks run in order; none if XLA is not that of a wheel,

@@ -1,21 +1,15 @@
 //! Products by kernels of this library: what becomes one, text in and text out, and that the values are
 //! those of XLA's products.
 
+mod common;
+
 use std::sync::Arc;
 
-use expect_test::{Expect, expect};
-use onetrace::ir::{check, parse};
+use expect_test::expect;
+use onetrace::ir::parse;
 use onetrace::prelude::*;
 
-/// Checks that `text` becomes this, and that nothing more is done a second time.
-#[track_caller]
-fn check(text: &str, expected: Expect) {
-    let packed = parse::parse(text).unwrap().packed();
-    check::check(&packed).unwrap();
-    expected.assert_eq(&packed.to_string());
-    assert_eq!(packed.packed(), packed, "a second time");
-    assert_eq!(parse::parse(&packed.to_string()).unwrap(), packed, "as text");
-}
+use common::packed::{check, check_values};
 
 /// Checks that nothing of `text` is packed.
 #[track_caller]
@@ -334,25 +328,6 @@ fn loops_in_loops_and_while_loops_have_packed_matrices() {
         // The matrix is packed by the function itself, not in a loop.
         let packing = func.equations().iter().filter(|equation| equation.name() == "panels");
         assert_eq!(packing.count(), 1, "{what}: {text}");
-    }
-}
-
-/// Checks that the values are those of XLA's products, and that kernels of ours make some.
-#[track_caller]
-fn check_values<A: Tree, R: Tree>(what: &str, f: impl Fn(A) -> R + Clone, arguments: &A) {
-    let ours = jit(f.clone()).lower(arguments).unwrap();
-    let packed = ours.fissioned().packed().to_string();
-    let kernels = ["panel_dot", "tall_dot"];
-    assert!(kernels.iter().any(|kernel| packed.contains(kernel)), "{what}: nothing is packed");
-    let ours = tree::leaves(&ours.compile().unwrap().call(arguments).unwrap());
-    let theirs = tree::leaves(&jit(f).xla_only().call(arguments).unwrap());
-    for (i, (ours, theirs)) in ours.iter().zip(&theirs).enumerate() {
-        let (ours, theirs) = (ours.to_vec::<f32>().unwrap(), theirs.to_vec::<f32>().unwrap());
-        let largest = theirs.iter().fold(0.0_f32, |most, x| most.max(x.abs()));
-        for (ours, theirs) in ours.iter().zip(&theirs) {
-            let near = (ours - theirs).abs() <= 2e-5 * largest;
-            assert!(near, "{what}, result {i}: {ours}, not {theirs}");
-        }
     }
 }
 

@@ -7,6 +7,7 @@ pub mod derived;
 pub mod host;
 pub mod laws;
 pub mod messages;
+pub mod packed;
 pub mod wire;
 
 use std::path::Path;
