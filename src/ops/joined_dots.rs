@@ -20,20 +20,18 @@ use crate::transform::simplify::{Cpu, Simplifier};
 /// The body of a loop in the form that a CPU computes, with such products joined where kernels
 /// multiply. Its first `constants` parameters are the same at every step.
 pub(super) fn body_for_cpu(cpu: Cpu, body: &Func, constants: usize, at: &Simplifier) -> Func {
-    match cpu.packs {
-        true => at.rewritten_body(&joined(body, constants), constants),
-        false => at.rewritten_body(body, constants),
-    }
+    let joined = if cpu.packs { joined(body, constants) } else { None };
+    at.rewritten_body(joined.as_ref().unwrap_or(body), constants)
 }
 
-/// The body with such products joined.
-fn joined(body: &Func, constants: usize) -> Func {
+/// The body with such products joined, if there are any.
+fn joined(body: &Func, constants: usize) -> Option<Func> {
     let is_invariant = invariant(body, constants);
     let groups = groups(body, &is_invariant);
     let of_groups = groups.iter().flat_map(|group| group.iter().map(move |p| (p.result, group)));
     let group_of: HashMap<Value, &Vec<Product>> = of_groups.collect();
     if group_of.is_empty() {
-        return body.clone();
+        return None;
     }
     let mut at = Simplifier::new();
     let params = at.params_of(body);
@@ -53,7 +51,7 @@ fn joined(body: &Func, constants: usize) -> Func {
         }
     }
     let results = env.get_all(body.results());
-    at.finish(body.name(), params, results)
+    Some(at.finish(body.name(), params, results))
 }
 
 /// Which values are the same at every step.

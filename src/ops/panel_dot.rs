@@ -20,7 +20,7 @@ use crate::ir::Value;
 use crate::lower::Lowering;
 use crate::transform::simplify::Simplifier;
 
-/// The name under which XLA knows the kernel.
+/// The name under which XLA knows the kernel, and `tasks_in_order.cc` its calls.
 pub(crate) const TARGET: &str = "onetrace_panel_dot";
 
 /// A product of several rows is worth it from so many multiplications on.
