@@ -88,6 +88,49 @@ fn products_of_the_xs_are_one_product_before_the_loop() {
     );
 }
 
+/// The gates of an LSTM are slices of a sum of products.
+#[test]
+fn slices_of_a_sum_are_sums_of_slices() {
+    check(
+        r#"func @f(%0 "w": f32[160,160], %1 "h": f32[80], %2 "xs": f32[5,160], %3 "b": f32[160]) -> (f32[80]) {
+  %4: f32[80] = scan {length=5, reverse=false, unroll=1, constants=2, carry=1, body=func @step(%0: f32[160,160], %1: f32[160], %2: f32[80], %3: f32[160]) -> (f32[80]) {
+    %4: f32[160] = dot {lhs_contract=[0], rhs_contract=[0], lhs_batch=[], rhs_batch=[]} %3 %0
+    %5: f32[160] = concatenate {axis=0} %2 %2
+    %6: f32[160] = mul %5 %1
+    %7: f32[160] = add %4 %6
+    %8: f32[80] = slice {starts=[0], limits=[80], strides=[1]} %7
+    %9: f32[80] = slice {starts=[80], limits=[160], strides=[1]} %7
+    %10: f32[80] = tanh %8
+    %11: f32[80] = mul %10 %9
+    return %11
+  }} %0 %3 %1 %2
+  return %4
+}"#,
+        expect![[r#"
+            func @f(%0 "w": f32[160,160], %1 "h": f32[80], %2 "xs": f32[5,160], %3 "b": f32[160]) -> (f32[80]) {
+              %4: f32[5,160] = dot {lhs_contract=[1], rhs_contract=[0], lhs_batch=[], rhs_batch=[]} %2 %0
+              %5: f32[5,80] = slice {starts=[0, 0], limits=[5, 80], strides=[1, 1]} %4
+              %6: f32[5,80] = slice {starts=[0, 80], limits=[5, 160], strides=[1, 1]} %4
+              %7: f32[80] = slice {starts=[0], limits=[80], strides=[1]} %3
+              %8: f32[80] = slice {starts=[80], limits=[160], strides=[1]} %3
+              %9: f32[80] = scan {length=5, reverse=false, unroll=1, constants=2, carry=1, body=func @step(%0: f32[80], %1: f32[80], %2: f32[80], %3: f32[80], %4: f32[80]) -> (f32[80]) {
+                %5: f32[160] = concatenate {axis=0} %2 %2
+                %6: f32[80] = slice {starts=[0], limits=[80], strides=[1]} %5
+                %7: f32[80] = mul %6 %0
+                %8: f32[80] = add %3 %7
+                %9: f32[80] = slice {starts=[80], limits=[160], strides=[1]} %5
+                %10: f32[80] = mul %9 %1
+                %11: f32[80] = add %4 %10
+                %12: f32[80] = tanh %8
+                %13: f32[80] = mul %12 %11
+                return %13
+              }} %7 %8 %1 %5 %6
+              return %9
+            }
+        "#]],
+    );
+}
+
 #[test]
 fn products_with_small_matrices_stay() {
     // A product with a matrix in the nearest cache is as fast as reading its result would be.

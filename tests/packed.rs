@@ -333,8 +333,8 @@ fn loops_in_loops_and_while_loops_have_packed_matrices() {
 
 #[test]
 fn values_are_those_of_xla_for_any_number_of_rows_and_columns() {
-    // Blocks of 8, 4, 2 and 1 rows, one panel and many, and depths that are no power of two; from
-    // the first of two rows on, parts are computed by several threads.
+    // Blocks of 8, 4, 2 and 1 rows, one panel and many, and depths that are no power of two; one
+    // thread, and several. The steps take the panels from the first and from the last one in turns.
     for (rows, depth, columns) in [
         (&[2][..], 512, 32),
         (&[3], 171, 96),

@@ -12,10 +12,12 @@ use super::{Operation, inputs, resolve_axis, rules};
 use crate::Tensor;
 use crate::aval::{Aval, Shape};
 use crate::error::{Error, Result};
+use crate::ir::{Equation, Value};
 use crate::lower::{Lowering, dims};
 use crate::trace::{poison, record_one};
 use crate::transform::batch::Batched;
 use crate::transform::jvp::Dual;
+use crate::transform::simplify::Simplifier;
 use crate::transform::transpose::Input;
 
 operation! {
@@ -31,7 +33,22 @@ impl Slice {
         (slice.starts[axis], slice.limits[axis]) = (range.start, range.end);
         slice
     }
+
+    /// The slice of a value. Up to `depth` operations one after the other that compute it element
+    /// by element are done to slices.
+    fn of(&self, value: Value, depth: usize, at: &mut Simplifier) -> Value {
+        let computed = at.definition(value).filter(|e| depth > 0 && at.is_elementwise(e));
+        let Some(Equation { op, inputs, .. }) = computed.cloned() else {
+            return at.record(self.clone(), vec![value])[0];
+        };
+        let parts = inputs.into_iter().map(|input| self.of(input, depth - 1, at)).collect();
+        at.record(op, parts)[0]
+    }
 }
+
+/// A gate has that many sums before it, and nobody writes many more. What has several operands is
+/// followed along each of them.
+const SLICED_DEPTH: usize = 4;
 
 impl Operation for Slice {
     fn infer(&self, avals: &[&Aval]) -> Result<Vec<Aval>> {
@@ -111,6 +128,11 @@ impl Operation for Slice {
 
     fn is_linear(&self) -> bool {
         true
+    }
+
+    /// Slices of a sum are sums of slices, of which some leave the loop.
+    fn fission(&self, inputs: &[Value], at: &mut Simplifier) -> Option<Vec<Value>> {
+        Some(vec![self.of(inputs[0], SLICED_DEPTH, at)])
     }
 }
 

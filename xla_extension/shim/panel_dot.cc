@@ -5,6 +5,7 @@
 #include <immintrin.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstdint>
 #include <utility>
 #include <vector>
@@ -24,6 +25,11 @@ using onetrace::Vector;
 // with 32,768 half as much again.
 constexpr int64_t kMultiplicationsOfRow = 90'000;
 
+// Another thread fetches rows, and this one the columns that it makes, from a cache that is not its
+// own. That takes as long as so many multiplications for each element: two threads were as fast as
+// one, or slower by a third, for 128 rows of 64 and 192 columns.
+constexpr int64_t kMultiplicationsOfElement = 34;
+
 // What is multiplied: `x` is [rows, depth], and `panels` are [count, depth, 32].
 struct Term {
   const float* x;
@@ -36,6 +42,8 @@ struct Product {
   std::vector<Term> terms;
   float* result;
   int64_t rows, count;
+  // Whether the panels are taken from the last one on.
+  bool backwards;
 };
 
 // The rows from `row` on of panels `panel`, `panel` + 1, ..
@@ -86,11 +94,16 @@ __attribute__((always_inline)) inline void blocks(const Product& product, int64_
 template <int Elements, int Rows, int Panels>
 __attribute__((always_inline)) inline void panels_in_blocks(const Product& product, int64_t start,
                                                             int64_t end) {
-  int64_t panel = start;
-  for (; panel + Panels <= end; panel += Panels) {
-    blocks<Elements, Rows, Panels>(product, 0, panel);
+  const int64_t groups = (end - start) / Panels, rest = (end - start) % Panels;
+  const int64_t count = groups + rest;
+  for (int64_t i = 0; i < count; ++i) {
+    const int64_t group = product.backwards ? count - 1 - i : i;
+    if (group < groups) {
+      blocks<Elements, Rows, Panels>(product, 0, start + group * Panels);
+    } else {
+      blocks<Elements, Rows, 1>(product, 0, end - count + group);
+    }
   }
-  for (; panel < end; ++panel) blocks<Elements, Rows, 1>(product, 0, panel);
 }
 
 // A block has as many sums as the registers have room for, of 16 floats: fewer would not keep the
@@ -115,11 +128,29 @@ void compute(const Product& product, int64_t start, int64_t end) {
   (has_avx512 ? panels_avx512 : panels_avx2)(product, start, end);
 }
 
-void compute_on_threads(const XLA_FFI_CallFrame* frame, Product product) {
+// How many threads the product is worth. Each takes all rows, and its part of the columns.
+int64_t threads_for(const Product& product) {
   int64_t depth = 0;
   for (const Term& term : product.terms) depth += term.depth;
-  const int64_t least = product.rows == 1 ? kMultiplicationsOfRow : kMultiplicationsOfThread;
-  const int64_t worth = product.rows * depth * product.count * kColumns / least;
+  const int64_t columns = product.count * kColumns;
+  if (product.rows == 1) return depth * columns / kMultiplicationsOfRow;
+  return product.rows * columns * (depth - kMultiplicationsOfElement) /
+         (kMultiplicationsOfThread + product.rows * depth * kMultiplicationsOfElement);
+}
+
+// Whether it is the turn of the last panel to be the first one: at every second product with these
+// panels. What is larger than a cache is out of it when it is read again in the same order; like
+// this, what was read last comes first. No number changes, so it does not matter that products
+// share turns.
+bool takes_turn(const float* panels) {
+  static std::atomic<uint64_t> turns{0};
+  const uint64_t turn = uint64_t{1} << (reinterpret_cast<uintptr_t>(panels) / 4096 % 64);
+  return (turns.fetch_xor(turn, std::memory_order_relaxed) & turn) != 0;
+}
+
+void compute_on_threads(const XLA_FFI_CallFrame* frame, Product product) {
+  product.backwards = takes_turn(product.terms[0].panels);
+  const int64_t worth = threads_for(product);
   const int64_t count = product.count;
   const int64_t parts = onetrace::parts_of(frame, std::min(worth, count));
   onetrace::run_in_parts(frame, parts, [product = std::move(product), count, parts](int64_t part) {

@@ -24,7 +24,7 @@ impl ScanOp {
             let cost = at.aval(value).saturating_bytes() / self.length;
             match at.definition(value) {
                 Some(equation) if repeated(equation).is_some() => Node::Free,
-                Some(equation) if is_elementwise(equation, at) => {
+                Some(equation) if at.is_elementwise(equation) => {
                     Node::Computed(cost as u64 + 1, equation.inputs().to_vec())
                 }
                 _ => Node::Kept(cost as u64 + 1),
@@ -110,15 +110,4 @@ fn repeated(equation: &Equation) -> Option<(&Broadcast, Value)> {
         }
         _ => None,
     }
-}
-
-/// Whether each element of the result is cheaply made of those at the same place.
-fn is_elementwise(equation: &Equation, at: &Simplifier) -> bool {
-    let rules = equation.op.rules();
-    let &[output] = equation.outputs() else { return false };
-    let shape = &at.aval(output).shape;
-    rules.is_cheap()
-        && !rules.only_moves()
-        && !equation.inputs().is_empty()
-        && equation.inputs().iter().all(|&input| at.aval(input).shape == *shape)
 }
