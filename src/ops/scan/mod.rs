@@ -31,6 +31,10 @@ use crate::transform::split::SplitOp;
 use crate::transform::transpose::Input;
 use crate::tree::{self, Path, Tree};
 
+/// A loop may make several steps in an iteration if a step slices and stacks no more values than
+/// this: inputs and outputs of one layer, or three gates that were computed before.
+const UNROLLED_SLICES: usize = 3;
+
 /// From so many steps on, packing a matrix before the loop pays.
 const STEPS_TO_PACK_FOR: usize = 4;
 
@@ -189,11 +193,13 @@ impl Operation for ScanOp {
             true => joined_dots::body_for_cpu(cpu, &self.body, self.constants, at),
             false => at.rewritten(&self.body),
         };
-        // What a step stacks costs more than the iteration that it is made in.
-        let stacks = self.body.results().len() > self.carry;
+        // What a step slices and stacks soon costs more than the iteration that it is made in.
+        let sliced = self.body.params().len() - self.constants - self.carry;
+        let stacked = self.body.results().len() - self.carry;
         let is_innermost = !self.body.equations().iter().any(|e| e.op.rules().is_loop());
+        let may_unroll = is_innermost && sliced + stacked <= UNROLLED_SLICES;
         let unroll = match self.unroll {
-            Unroll::Auto if is_innermost && !stacks => Unroll::worth_it(cpu.unroll, self.length),
+            Unroll::Auto if may_unroll => Unroll::worth_it(cpu.unroll, self.length),
             unroll => unroll,
         };
         let op = ScanOp { unroll, body, ..*self };

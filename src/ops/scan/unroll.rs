@@ -89,6 +89,7 @@ impl Attribute for Unroll {
 
 #[cfg(test)]
 mod tests {
+    use crate::Fission;
     use crate::prelude::*;
     use crate::transform::simplify::Cpu;
 
@@ -113,9 +114,22 @@ mod tests {
         for length in [60, 65] {
             assert!(unrolled(length).iter().all(|scan| !scan.contains("unroll")), "{length}");
         }
-        let sums = |xs: Tensor| scan(|sum, x| (&sum + x, sum), Tensor::scalar(0.0, DType::F32), xs);
-        let lowered = jit(sums).lower(Tensor::zeros([64], DType::F32)).unwrap();
-        let stacking = lowered.fissioned().for_cpu(Cpu { packs: false, unroll: 4 }).to_string();
-        assert!(!stacking.contains("unroll"), "{stacking}");
+    }
+
+    #[test]
+    fn loops_that_slice_and_stack_more_than_three_values_are_not_unrolled() {
+        for (stacked, expected) in [(1, true), (2, true), (3, false)] {
+            let step = |sum: Tensor, x: Tensor| {
+                let sums = (1..=stacked).map(|i| &sum * i as f32).collect::<Vec<_>>();
+                (sum + x, sums)
+            };
+            let f = jit(|xs: Tensor| {
+                let start = Tensor::scalar(0.0, DType::F32);
+                Scan::new().fission(Fission::Off).run(step, start, xs)
+            });
+            let lowered = f.lower(Tensor::zeros([64], DType::F32)).unwrap();
+            let text = lowered.fissioned().for_cpu(Cpu { packs: false, unroll: 4 }).to_string();
+            assert_eq!(text.contains("unroll"), expected, "{text}");
+        }
     }
 }
