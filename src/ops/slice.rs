@@ -34,21 +34,26 @@ impl Slice {
         slice
     }
 
-    /// The slice of a value. Up to `depth` operations one after the other that compute it element
-    /// by element are done to slices.
-    fn of(&self, value: Value, depth: usize, at: &mut Simplifier) -> Value {
-        let computed = at.definition(value).filter(|e| depth > 0 && at.is_elementwise(e));
+    /// The slice of a value. What computes that element by element, up to some operations one after
+    /// the other, is done to slices.
+    pub fn of(&self, value: Value, at: &mut Simplifier) -> Value {
+        self.of_computed(value, OPERATIONS_ON_SLICES, at)
+    }
+
+    fn of_computed(&self, value: Value, operations: usize, at: &mut Simplifier) -> Value {
+        let computed = at.definition(value).filter(|e| operations > 0 && at.is_elementwise(e));
         let Some(Equation { op, inputs, .. }) = computed.cloned() else {
             return at.record(self.clone(), vec![value])[0];
         };
-        let parts = inputs.into_iter().map(|input| self.of(input, depth - 1, at)).collect();
+        let part = |input| self.of_computed(input, operations - 1, at);
+        let parts = inputs.into_iter().map(part).collect();
         at.record(op, parts)[0]
     }
 }
 
-/// A gate has that many sums before it, and nobody writes many more. What has several operands is
-/// followed along each of them.
-const SLICED_DEPTH: usize = 4;
+/// So many sums a gate may have before it. Each of their operands is followed, so that there is an
+/// end to it.
+const OPERATIONS_ON_SLICES: usize = 4;
 
 impl Operation for Slice {
     fn infer(&self, avals: &[&Aval]) -> Result<Vec<Aval>> {
@@ -128,11 +133,6 @@ impl Operation for Slice {
 
     fn is_linear(&self) -> bool {
         true
-    }
-
-    /// Slices of a sum are sums of slices, of which some leave the loop.
-    fn fission(&self, inputs: &[Value], at: &mut Simplifier) -> Option<Vec<Value>> {
-        Some(vec![self.of(inputs[0], SLICED_DEPTH, at)])
     }
 }
 

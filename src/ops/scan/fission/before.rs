@@ -26,6 +26,13 @@ pub(super) struct Before {
     pub bytes: usize,
 }
 
+impl Before {
+    /// Whether a value of the body is made before the loop.
+    pub fn makes(&self, value: Value) -> bool {
+        self.moved[value.index()]
+    }
+}
+
 impl ScanOp {
     /// Thin products of what comes of the xs, and what is computed of them alone, if there are
     /// some.

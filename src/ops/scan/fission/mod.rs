@@ -3,6 +3,7 @@
 //! | | |
 //! |---|---|
 //! | [`mod@sink`] | what is cheaply computed for all steps before the loop, for the loop alone, goes into it |
+//! | [`mod@slices`] | slices of a sum are sums of slices where a part of the sum leaves the loop |
 //! | [`mod@before`] | products of what comes of the `xs` alone become one product before the loop |
 //! | [`mod@after`] | what only the `ys` need, and sums of products that are carried (the gradients of weights), become products over time after the loop |
 //! | [`mod@layout`] | products in the loop as XLA does them best |
@@ -16,6 +17,7 @@ mod after;
 mod before;
 mod layout;
 mod sink;
+mod slices;
 mod work;
 
 use std::collections::BTreeSet;
@@ -124,6 +126,7 @@ impl ScanOp {
             return at.record(self.clone(), inputs.to_vec());
         }
         let (op, inputs) = self.with_xs_made_inside(inputs, at);
+        let op = op.with_sums_of_slices();
         let before = op.plan_before();
         if let Some(bytes) = before.as_ref().map(|plan| plan.bytes)
             && let Some(outputs) = op.in_chunks(bytes, &inputs, at)
