@@ -137,19 +137,28 @@ fn products_with_small_matrices_stay() {
     check_stays(&with(RECURRENCE, "160", "16"));
 }
 
+/// A cell that multiplies 16 rows at each step.
+const ROWS: &str = r#"func @f(%0 "w": f32[160,160], %1 "h": f32[16,160], %2 "xs": f32[5,16,160]) -> (f32[16,160]) {
+  %3: f32[16,160] = scan {length=5, reverse=false, unroll=1, constants=1, carry=1, body=func @step(%0: f32[160,160], %1: f32[16,160], %2: f32[16,160]) -> (f32[16,160]) {
+    %3: f32[16,160] = dot {lhs_contract=[1], rhs_contract=[0], lhs_batch=[], rhs_batch=[]} %2 %0
+    %4: f32[16,160] = add %1 %3
+    %5: f32[16,160] = tanh %4
+    return %5
+  }} %0 %1 %2
+  return %3
+}"#;
+
 #[test]
 fn products_with_many_rows_stay() {
-    check_stays(
-        r#"func @f(%0 "w": f32[160,160], %1 "h": f32[16,160], %2 "xs": f32[5,16,160]) -> (f32[16,160]) {
-          %3: f32[16,160] = scan {length=5, reverse=false, unroll=1, constants=1, carry=1, body=func @step(%0: f32[160,160], %1: f32[16,160], %2: f32[16,160]) -> (f32[16,160]) {
-            %3: f32[16,160] = dot {lhs_contract=[1], rhs_contract=[0], lhs_batch=[], rhs_batch=[]} %2 %0
-            %4: f32[16,160] = add %1 %3
-            %5: f32[16,160] = tanh %4
-            return %5
-          }} %0 %1 %2
-          return %3
-        }"#,
-    );
+    check_stays(ROWS);
+}
+
+#[test]
+fn products_with_a_few_rows_leave_if_their_matrix_is_larger() {
+    let eight = with(ROWS, "16,", "8,");
+    check_stays(&eight);
+    let product = "f32[5,8,224] = dot";
+    assert!(fissioned(&with(&eight, "160", "224")).to_string().contains(product));
 }
 
 #[test]
@@ -534,12 +543,12 @@ fn an_effect_on_what_only_the_ys_need_keeps_it_in_the_loop() {
 #[test]
 fn what_leaves_an_inner_loop_can_leave_the_outer_one() {
     check(
-        r#"func @f(%0 "w": f32[160,160], %1 "h": f32[160], %2 "xs": f32[3,5,160]) -> (f32[160]) {
-          %3: f32[160] = scan {length=3, reverse=false, unroll=1, constants=1, carry=1, body=func @outer(%0: f32[160,160], %1: f32[160], %2: f32[5,160]) -> (f32[160]) {
-            %3: f32[160] = scan {length=5, reverse=false, unroll=1, constants=1, carry=1, body=func @inner(%0: f32[160,160], %1: f32[160], %2: f32[160]) -> (f32[160]) {
-              %3: f32[160] = dot {lhs_contract=[0], rhs_contract=[0], lhs_batch=[], rhs_batch=[]} %2 %0
-              %4: f32[160] = add %1 %3
-              %5: f32[160] = tanh %4
+        r#"func @f(%0 "w": f32[224,224], %1 "h": f32[224], %2 "xs": f32[3,5,224]) -> (f32[224]) {
+          %3: f32[224] = scan {length=3, reverse=false, unroll=1, constants=1, carry=1, body=func @outer(%0: f32[224,224], %1: f32[224], %2: f32[5,224]) -> (f32[224]) {
+            %3: f32[224] = scan {length=5, reverse=false, unroll=1, constants=1, carry=1, body=func @inner(%0: f32[224,224], %1: f32[224], %2: f32[224]) -> (f32[224]) {
+              %3: f32[224] = dot {lhs_contract=[0], rhs_contract=[0], lhs_batch=[], rhs_batch=[]} %2 %0
+              %4: f32[224] = add %1 %3
+              %5: f32[224] = tanh %4
               return %5
             }} %0 %1 %2
             return %3
@@ -547,12 +556,12 @@ fn what_leaves_an_inner_loop_can_leave_the_outer_one() {
           return %3
         }"#,
         expect![[r#"
-            func @f(%0 "w": f32[160,160], %1 "h": f32[160], %2 "xs": f32[3,5,160]) -> (f32[160]) {
-              %3: f32[3,5,160] = dot {lhs_contract=[2], rhs_contract=[0], lhs_batch=[], rhs_batch=[]} %2 %0
-              %4: f32[160] = scan {length=3, reverse=false, unroll=1, constants=0, carry=1, body=func @outer(%0: f32[160], %1: f32[5,160]) -> (f32[160]) {
-                %2: f32[160] = scan {length=5, reverse=false, unroll=1, constants=0, carry=1, body=func @inner(%0: f32[160], %1: f32[160]) -> (f32[160]) {
-                  %2: f32[160] = add %0 %1
-                  %3: f32[160] = tanh %2
+            func @f(%0 "w": f32[224,224], %1 "h": f32[224], %2 "xs": f32[3,5,224]) -> (f32[224]) {
+              %3: f32[3,5,224] = dot {lhs_contract=[2], rhs_contract=[0], lhs_batch=[], rhs_batch=[]} %2 %0
+              %4: f32[224] = scan {length=3, reverse=false, unroll=1, constants=0, carry=1, body=func @outer(%0: f32[224], %1: f32[5,224]) -> (f32[224]) {
+                %2: f32[224] = scan {length=5, reverse=false, unroll=1, constants=0, carry=1, body=func @inner(%0: f32[224], %1: f32[224]) -> (f32[224]) {
+                  %2: f32[224] = add %0 %1
+                  %3: f32[224] = tanh %2
                   return %3
                 }} %0 %1
                 return %2

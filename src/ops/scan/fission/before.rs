@@ -13,7 +13,8 @@ use crate::transform::simplify::Simplifier;
 const FEW_ROWS: usize = 8;
 
 /// A matrix of so many bytes is worth being read once and not at each step; a smaller one is in the
-/// nearest cache, and the product is as fast as reading its result would be.
+/// nearest cache, and the product is as fast as reading its result would be. Several rows share
+/// what is read of it, so that twice as many bytes are worth it.
 const LARGE: usize = 96 << 10;
 
 /// What leaves a loop for the place before it.
@@ -111,5 +112,6 @@ fn is_worth_it(func: &Func, equation: &Equation, depends: &[Depends]) -> bool {
     let (Op::Dot(dot), &[x, y]) = (&equation.op, equation.inputs()) else { return false };
     let side = usize::from(depends[x.index()] == Depends::Invariant);
     let rows = dot.rows(func.aval([x, y][side]), side);
-    rows <= FEW_ROWS && bytes_of_matrix(func, equation, depends).is_some_and(|b| b >= LARGE)
+    let large = if rows == 1 { LARGE } else { 2 * LARGE };
+    rows <= FEW_ROWS && bytes_of_matrix(func, equation, depends).is_some_and(|b| b >= large)
 }
