@@ -140,6 +140,18 @@ impl Equation {
     pub fn regions(&self) -> Vec<&Func> {
         self.op.rules().regions()
     }
+
+    /// Whether each element of the result is cheaply made of those at the same place. `aval` gives
+    /// the types of values.
+    pub(crate) fn is_elementwise<'a>(&self, aval: impl Fn(Value) -> &'a Aval) -> bool {
+        let rules = self.op.rules();
+        let &[output] = self.outputs() else { return false };
+        let shape = &aval(output).shape;
+        rules.is_cheap()
+            && !rules.only_moves()
+            && !self.inputs.is_empty()
+            && self.inputs.iter().all(|&input| aval(input).shape == *shape)
+    }
 }
 
 /// A parameter of a [`Func`].

@@ -41,7 +41,8 @@ impl Slice {
     }
 
     fn of_computed(&self, value: Value, operations: usize, at: &mut Simplifier) -> Value {
-        let computed = at.definition(value).filter(|e| operations > 0 && at.is_elementwise(e));
+        let is_elementwise = |e: &&Equation| e.is_elementwise(|value| at.aval(value));
+        let computed = at.definition(value).filter(|e| operations > 0 && is_elementwise(e));
         let Some(Equation { op, inputs, .. }) = computed.cloned() else {
             return at.record(self.clone(), vec![value])[0];
         };

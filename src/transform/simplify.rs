@@ -176,17 +176,6 @@ impl Simplifier {
         self.defined.get(&value).map(|&i| &self.builder.equations()[i])
     }
 
-    /// Whether each element of the result is cheaply made of those at the same place.
-    pub fn is_elementwise(&self, equation: &Equation) -> bool {
-        let rules = equation.op.rules();
-        let &[output] = equation.outputs() else { return false };
-        let shape = &self.aval(output).shape;
-        rules.is_cheap()
-            && !rules.only_moves()
-            && !equation.inputs().is_empty()
-            && equation.inputs().iter().all(|&input| self.aval(input).shape == *shape)
-    }
-
     /// The function that was made.
     pub fn finish(self, name: &str, params: Vec<Param>, results: Vec<Value>) -> Func {
         self.builder.finish(name, params, results)

@@ -125,9 +125,12 @@ impl ScanOp {
         if self.length < 2 || self.leaves_half_precision() {
             return at.record(self.clone(), inputs.to_vec());
         }
-        let (op, inputs) = self.with_xs_made_inside(inputs, at);
-        let op = op.with_sums_of_slices();
-        let before = op.plan_before();
+        let (mut op, inputs) = self.with_xs_made_inside(inputs, at);
+        let mut before = op.plan_before();
+        if let Some(sliced) = before.as_ref().and_then(|plan| op.with_sums_of_slices(plan)) {
+            before = sliced.plan_before();
+            op = sliced;
+        }
         if let Some(bytes) = before.as_ref().map(|plan| plan.bytes)
             && let Some(outputs) = op.in_chunks(bytes, &inputs, at)
         {

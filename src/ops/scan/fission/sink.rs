@@ -24,7 +24,7 @@ impl ScanOp {
             let cost = at.aval(value).saturating_bytes() / self.length;
             match at.definition(value) {
                 Some(equation) if repeated(equation).is_some() => Node::Free,
-                Some(equation) if at.is_elementwise(equation) => {
+                Some(equation) if equation.is_elementwise(|value| at.aval(value)) => {
                     Node::Computed(cost as u64 + 1, equation.inputs().to_vec())
                 }
                 _ => Node::Kept(cost as u64 + 1),

@@ -5,9 +5,8 @@
 //! its own, which reads the number of the step for each element anew: the gates were computed one
 //! element at a time.
 
-use std::collections::HashSet;
-
-use crate::ir::{Equation, Value};
+use super::before::Before;
+use crate::ir::Equation;
 use crate::ops::Op;
 use crate::ops::scan::ScanOp;
 use crate::transform::Env;
@@ -15,34 +14,41 @@ use crate::transform::simplify::Simplifier;
 
 impl ScanOp {
     /// The scan with slices of what is computed element by element computed of slices, where
-    /// something of that leaves the loop.
-    pub(super) fn with_sums_of_slices(self) -> ScanOp {
-        let Some(before) = self.plan_before() else { return self };
+    /// something of that is made before the loop; none if there are no such slices.
+    pub(super) fn with_sums_of_slices(&self, before: &Before) -> Option<ScanOp> {
         let func = &self.body;
+        // What leaves the loop, and what is computed of it, by index.
+        let mut sums = vec![false; func.value_count()];
+        for equation in func.equations() {
+            let is_sum = equation.inputs().iter().any(|input| sums[input.index()])
+                && equation.is_elementwise(|value| func.aval(value));
+            for &output in equation.outputs() {
+                sums[output.index()] = is_sum || before.makes(output);
+            }
+        }
+        let slice_of_sum = |equation: &Equation| match &equation.op {
+            Op::Slice(slice) => {
+                let value = equation.inputs()[0];
+                (sums[value.index()] && !before.makes(value)).then_some(slice)
+            }
+            _ => None,
+        };
+        if !func.equations().iter().any(|equation| slice_of_sum(equation).is_some()) {
+            return None;
+        }
         let mut at = Simplifier::new();
         let params = at.params_of(func);
         let mut env = Env::with_params(func, params.iter().map(|param| param.value));
-        // What leaves the loop, and what is computed of it.
-        let mut sums: HashSet<Value> = HashSet::new();
         for equation in func.equations() {
             let inputs = env.get_all(equation.inputs());
             at.stand_for(equation);
-            let outputs = match &equation.op {
-                Op::Slice(slice) if sums.contains(&inputs[0]) => vec![slice.of(inputs[0], &mut at)],
-                _ => at.again(func, equation, inputs),
+            let outputs = match slice_of_sum(equation) {
+                Some(slice) => vec![slice.of(inputs[0], &mut at)],
+                None => at.again(func, equation, inputs),
             };
-            let is_sum = |output: &Value| {
-                let has_part = |e: &Equation| e.inputs().iter().any(|input| sums.contains(input));
-                at.definition(*output).is_some_and(|e| at.is_elementwise(e) && has_part(e))
-            };
-            if equation.outputs().iter().any(|&output| before.makes(output))
-                || outputs.iter().any(is_sum)
-            {
-                sums.extend(&outputs);
-            }
             env.set_all(equation.outputs(), outputs);
         }
         let results = env.get_all(func.results());
-        ScanOp { body: at.finish(func.name(), params, results), ..self }
+        Some(ScanOp { body: at.finish(func.name(), params, results), ..*self })
     }
 }
