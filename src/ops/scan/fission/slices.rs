@@ -6,7 +6,7 @@
 //! element at a time.
 
 use super::before::Before;
-use crate::ir::Equation;
+use crate::ir::{Equation, Value};
 use crate::ops::Op;
 use crate::ops::scan::ScanOp;
 use crate::transform::Env;
@@ -26,14 +26,11 @@ impl ScanOp {
                 sums[output.index()] = is_sum || before.makes(output);
             }
         }
-        let slice_of_sum = |equation: &Equation| match &equation.op {
-            Op::Slice(slice) => {
-                let value = equation.inputs()[0];
-                (sums[value.index()] && !before.makes(value)).then_some(slice)
-            }
-            _ => None,
+        let slices_sum = |equation: &Equation| {
+            let is_sum = |value: &Value| sums[value.index()] && !before.makes(*value);
+            matches!(equation.op, Op::Slice(_)) && equation.inputs().iter().all(is_sum)
         };
-        if !func.equations().iter().any(|equation| slice_of_sum(equation).is_some()) {
+        if !func.equations().iter().any(slices_sum) {
             return None;
         }
         let mut at = Simplifier::new();
@@ -42,9 +39,9 @@ impl ScanOp {
         for equation in func.equations() {
             let inputs = env.get_all(equation.inputs());
             at.stand_for(equation);
-            let outputs = match slice_of_sum(equation) {
-                Some(slice) => vec![slice.of(inputs[0], &mut at)],
-                None => at.again(func, equation, inputs),
+            let outputs = match &equation.op {
+                Op::Slice(slice) if slices_sum(equation) => vec![slice.of(inputs[0], &mut at)],
+                _ => at.again(func, equation, inputs),
             };
             env.set_all(equation.outputs(), outputs);
         }
