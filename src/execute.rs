@@ -199,7 +199,7 @@ pub(crate) fn run_operation(
     let plain = op.rules().regions().is_empty();
     let goal = if plain { CompileFor::Latency } else { CompileFor::Speed };
     let params = values.iter().map(|&value| Param { value, name: String::new() }).collect();
-    let results = builder.equation(op, values, outputs, source.clone());
+    let results = builder.equation(op, values, outputs, source.clone()).to_vec();
     run_function(builder.finish(name, params, results), inputs, goal, &source)
 }
 

@@ -99,6 +99,9 @@ impl Checker<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use super::super::Definition;
     use super::super::parse::parse;
     use super::*;
     use crate::aval::DType;
@@ -113,10 +116,10 @@ mod tests {
     }";
 
     /// What the checker says of the function once it is broken.
-    fn violations(damage: impl FnOnce(&mut Func)) -> String {
+    fn violations(damage: impl FnOnce(&mut Definition)) -> String {
         let mut func = parse(TEXT).unwrap();
         check(&func).unwrap();
-        damage(&mut func);
+        damage(Arc::make_mut(&mut func.0));
         check(&func).unwrap_err().message().to_owned()
     }
 
@@ -160,9 +163,10 @@ mod tests {
     fn all_violations_are_reported_also_those_in_regions() {
         let found = violations(|f| {
             let mut region = f.equations[1].regions()[0].clone();
-            region.equations[0].inputs[1] = value(1);
-            region.results = vec![value(5)];
-            region.values[1].shape = vec![3];
+            let damaged = Arc::make_mut(&mut region.0);
+            damaged.equations[0].inputs[1] = value(1);
+            damaged.results = vec![value(5)];
+            damaged.values[1].shape = vec![3];
             f.equations[1].op = crate::ops::call::Call { function: region }.into();
             f.equations[0].inputs[0] = value(2);
         });

@@ -162,9 +162,14 @@ pub struct Param {
     pub(crate) name: String,
 }
 
-/// A closed function; see the [module](self).
+/// A closed function; see the [module](self). It is shared and does not change, so that a copy costs
+/// nothing: the operations that own it are copied by every pass.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Func {
+pub struct Func(Arc<Definition>);
+
+/// What a [`Func`] consists of.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Definition {
     name: String,
     values: Vec<Aval>,
     params: Vec<Param>,
@@ -176,17 +181,17 @@ pub struct Func {
 impl Func {
     /// The name, a valid identifier.
     pub fn name(&self) -> &str {
-        &self.name
+        &self.0.name
     }
 
     /// The dtype and shape of a value of this function.
     pub fn aval(&self, value: Value) -> &Aval {
-        &self.values[value.index()]
+        &self.0.values[value.index()]
     }
 
     /// The number of values: parameters and outputs of equations.
     pub fn value_count(&self) -> usize {
-        self.values.len()
+        self.0.values.len()
     }
 
     /// How often each value is an input or a result, by its index.
@@ -199,27 +204,27 @@ impl Func {
 
     /// The parameters, in order, with their names.
     pub fn params(&self) -> impl ExactSizeIterator<Item = (Value, &str)> {
-        self.params.iter().map(|p| (p.value, p.name.as_str()))
+        self.0.params.iter().map(|p| (p.value, p.name.as_str()))
     }
 
     /// The types of the parameters.
     pub fn param_avals(&self) -> Vec<&Aval> {
-        self.params.iter().map(|p| self.aval(p.value)).collect()
+        self.0.params.iter().map(|p| self.aval(p.value)).collect()
     }
 
     /// The equations, in an order in which every value is defined before it is used.
     pub fn equations(&self) -> &[Equation] {
-        &self.equations
+        &self.0.equations
     }
 
     /// The values the function returns.
     pub fn results(&self) -> &[Value] {
-        &self.results
+        &self.0.results
     }
 
     /// The types of the results.
     pub fn result_avals(&self) -> Vec<Aval> {
-        self.avals(&self.results)
+        self.avals(&self.0.results)
     }
 
     /// The types of these values.
@@ -229,28 +234,30 @@ impl Func {
 
     /// Whether it does something on the host while it runs, such as to print.
     pub(crate) fn has_effect(&self) -> bool {
-        self.has_effect
+        self.0.has_effect
     }
 
     /// The same function with its parameters and results in another order: the new ones are the
     /// old ones at these positions. Every parameter must be named once.
-    pub(crate) fn reordered(mut self, params: &[usize], results: &[usize]) -> Func {
-        self.results = results.iter().map(|&i| self.results[i]).collect();
-        let params = params.iter().map(|&i| self.params[i].clone()).collect();
-        let builder = FuncBuilder { values: self.values, equations: self.equations };
-        builder.finish(&self.name, params, self.results)
+    pub(crate) fn reordered(self, params: &[usize], results: &[usize]) -> Func {
+        let Definition { name, values, params: old, equations, results: given, .. } =
+            Arc::unwrap_or_clone(self.0);
+        let params = params.iter().map(|&i| old[i].clone()).collect();
+        let results = results.iter().map(|&i| given[i]).collect();
+        FuncBuilder { values, equations }.finish(&name, params, results)
     }
 
     /// The same function with only the results at these positions.
     pub(crate) fn with_results(mut self, results: &[usize]) -> Func {
-        self.results = results.iter().map(|&i| self.results[i]).collect();
+        let results = results.iter().map(|&i| self.0.results[i]).collect();
+        Arc::make_mut(&mut self.0).results = results;
         self
     }
 
     /// The number of equations, those of all regions included.
     pub fn equation_count(&self) -> usize {
         let nested = |e: &Equation| e.regions().iter().map(|f| f.equation_count()).sum::<usize>();
-        self.equations.iter().map(|e| 1 + nested(e)).sum()
+        self.0.equations.iter().map(|e| 1 + nested(e)).sum()
     }
 }
 
@@ -294,36 +301,41 @@ impl FuncBuilder {
         &mut self,
         op: Op,
         inputs: Vec<Value>,
-        outputs: Vec<Aval>,
+        outputs: impl IntoIterator<Item = Aval>,
         source: Source,
-    ) -> Vec<Value> {
-        let outputs: Vec<Value> = outputs.into_iter().map(|aval| self.param(aval)).collect();
-        self.equations.push(Equation { op, inputs, outputs: outputs.clone(), source });
-        outputs
+    ) -> &[Value] {
+        let outputs = outputs.into_iter().map(|aval| self.param(aval)).collect();
+        let place = self.equations.len();
+        self.equations.push(Equation { op, inputs, outputs, source });
+        &self.equations[place].outputs
     }
 
-    pub fn finish(self, name: &str, params: Vec<Param>, results: Vec<Value>) -> Func {
-        let mut order = Vec::with_capacity(self.values.len());
-        order.extend(params.iter().map(|p| p.value));
-        order.extend(self.equations.iter().flat_map(|e| e.outputs.iter().copied()));
-        let mut renumbered = vec![None; self.values.len()];
-        for (new, old) in order.iter().enumerate() {
-            renumbered[old.index()] = Some(Value::from_index(new));
+    pub fn finish(self, name: &str, mut params: Vec<Param>, mut results: Vec<Value>) -> Func {
+        let mut equations = self.equations;
+        let mut avals: Vec<Option<Aval>> = self.values.into_iter().map(Some).collect();
+        let mut renumbered = vec![None; avals.len()];
+        let mut values = Vec::with_capacity(avals.len());
+        let outputs = equations.iter().flat_map(|equation| &equation.outputs);
+        for old in params.iter().map(|param| &param.value).chain(outputs) {
+            renumbered[old.index()] = Some(Value::from_index(values.len()));
+            values.push(avals[old.index()].take().expect("a value is defined once"));
         }
-        let new = |old: &Value| renumbered[old.index()].expect("a value used is a value defined");
-        let equation = |e: Equation| Equation {
-            inputs: e.inputs.iter().map(new).collect(),
-            outputs: e.outputs.iter().map(new).collect(),
-            ..e
+        let renumber = |value: &mut Value| {
+            *value = renumbered[value.index()].expect("a value used is a value defined");
         };
-        let func = Func {
+        params.iter_mut().for_each(|param| renumber(&mut param.value));
+        equations.iter_mut().for_each(|equation| {
+            equation.inputs.iter_mut().chain(&mut equation.outputs).for_each(renumber);
+        });
+        results.iter_mut().for_each(renumber);
+        let func = Func(Arc::new(Definition {
             name: identifier(name),
-            values: order.iter().map(|v| self.values[v.index()].clone()).collect(),
-            params: params.into_iter().map(|p| Param { value: new(&p.value), ..p }).collect(),
-            results: results.iter().map(new).collect(),
-            has_effect: self.equations.iter().any(|e| e.op.rules().has_effect()),
-            equations: self.equations.into_iter().map(equation).collect(),
-        };
+            values,
+            params,
+            results,
+            has_effect: equations.iter().any(|e| e.op.rules().has_effect()),
+            equations,
+        }));
         if cfg!(debug_assertions)
             && let Err(error) = check::check(&func)
         {

@@ -252,7 +252,7 @@ impl<'a> Parser<'a> {
             let wanted = format!("outputs of type ({})", list(&inferred));
             return Err(self.error_at(first, &wanted));
         }
-        let values = scope.builder.equation(op, inputs, inferred, Source::default());
+        let values = scope.builder.equation(op, inputs, inferred, Source::default()).to_vec();
         for ((start, number, _), value) in outputs.into_iter().zip(values) {
             scope.define(self, start, number, value)?;
         }

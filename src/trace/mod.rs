@@ -283,8 +283,8 @@ fn try_record(op: Op, inputs: &[&Tensor], source: Source) -> Result<Vec<Tensor>>
         let frame = frames.last_mut().expect("a trace is open");
         let location = source.location.unwrap_or(PanicLocation::caller());
         let made = frame.builder.equation(op, values, outputs.clone(), source);
-        let tensor = |(value, aval)| traced_tensor(frame.id, value, aval, location);
-        Ok(made.into_iter().zip(outputs).map(tensor).collect())
+        let tensor = |(&value, aval)| traced_tensor(frame.id, value, aval, location);
+        Ok(made.iter().zip(outputs).map(tensor).collect())
     })
 }
 

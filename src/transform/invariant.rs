@@ -156,7 +156,8 @@ impl Body {
             func.results().iter().map(|&result| outside.find(result).copied()).collect();
         let stay = results.iter().zip(leave).map(|(result, leave)| !(result.is_some() && *leave));
         let stay: Vec<bool> = stay.collect();
-        (self.without(&moved, &outside, &stay), results)
+        let is_whole = !moved.contains(&true) && !stay.contains(&false);
+        (if is_whole { self } else { self.without(&moved, &outside, &stay) }, results)
     }
 
     /// The function whose values `moved` are constants that stand for their values outside, with

@@ -80,10 +80,10 @@ impl Env<Value> {
     /// Copies an equation, whose outputs have the types that they have in `func`, to what is built.
     pub fn copy(&mut self, func: &Func, equation: &Equation, builder: &mut FuncBuilder) {
         let inputs = self.get_all(equation.inputs());
-        let avals = func.avals(equation.outputs());
+        let avals = equation.outputs().iter().map(|&output| func.aval(output).clone());
         let source = equation.source().clone();
         let outputs = builder.equation(equation.op.clone(), inputs, avals, source);
-        self.set_all(equation.outputs(), outputs);
+        self.set_all(equation.outputs(), outputs.iter().copied());
     }
 }
 

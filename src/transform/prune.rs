@@ -1,5 +1,7 @@
 //! Dead code: equations and parameters that no result needs go.
 
+use std::borrow::Cow;
+
 use super::{Env, flagged};
 use crate::ir::{Equation, Func, FuncBuilder, Value};
 use crate::ops::Op;
@@ -29,8 +31,8 @@ pub(crate) enum Effects {
     Drop,
 }
 
-/// What of `func` is needed for the results that are `used`. The parameters that `keep` names stay
-/// in any case.
+/// What of `func` is needed for the results that are `used`: the function itself if all of it is.
+/// The parameters that `keep` names stay in any case.
 pub(crate) fn prune(func: &Func, used: &[bool], keep: &[bool], effects: Effects) -> Pruned {
     let mut live = vec![false; func.value_count()];
     func.params().zip(keep).for_each(|((value, _), &keep)| live[value.index()] = keep);
@@ -47,13 +49,13 @@ pub(crate) fn prune(func: &Func, used: &[bool], keep: &[bool], effects: Effects)
             continue;
         }
         let equation = match equation.op.rules().prune(&used, effects) {
-            Some(pruned) => Equation {
+            Some(pruned) if pruned.op != equation.op => Cow::Owned(Equation {
                 op: pruned.op,
                 inputs: flagged(equation.inputs(), &pruned.inputs),
                 outputs: flagged(equation.outputs(), &pruned.outputs),
                 source: equation.source().clone(),
-            },
-            None => equation.clone(),
+            }),
+            _ => Cow::Borrowed(equation),
         };
         mark(&mut live, equation.inputs());
         kept.push(equation);
@@ -61,6 +63,11 @@ pub(crate) fn prune(func: &Func, used: &[bool], keep: &[bool], effects: Effects)
     kept.reverse();
 
     let params: Vec<bool> = func.params().map(|(value, _)| live[value.index()]).collect();
+    let is_whole = kept.len() == func.equations().len()
+        && kept.iter().all(|equation| matches!(equation, Cow::Borrowed(_)));
+    if is_whole && !params.contains(&false) && !used.contains(&false) {
+        return Pruned { func: func.clone(), params };
+    }
     let mut builder = FuncBuilder::new();
     let mut env = Env::new(func);
     let mut new_params = Vec::new();

@@ -289,9 +289,9 @@ impl Simplifier {
             && inputs.iter().all(|input| self.invariant.contains(input));
         let made = self.builder.equation(op, inputs, outputs, source);
         if is_invariant {
-            self.invariant.extend(&made);
+            self.invariant.extend(made);
         }
         self.defined.extend(made.iter().map(|&output| (output, place)));
-        made
+        made.to_vec()
     }
 }

@@ -256,7 +256,7 @@ impl Splitter<'_> {
         outputs: Vec<Aval>,
     ) -> Vec<Value> {
         let inputs = self.in_known.get_all(inputs);
-        self.known.equation(op, inputs, outputs, equation.source().clone())
+        self.known.equation(op, inputs, outputs, equation.source().clone()).to_vec()
     }
 
     /// An operation of the known part, for the second time, in the unknown one.
@@ -272,7 +272,7 @@ impl Splitter<'_> {
             None => (op, inputs.to_vec()),
         };
         let inputs = inputs.iter().map(|&value| self.value_in_unknown(value)).collect();
-        self.unknown.equation(op, inputs, outputs, equation.source().clone())
+        self.unknown.equation(op, inputs, outputs, equation.source().clone()).to_vec()
     }
 
     /// The whole equation, in the unknown part.
@@ -281,7 +281,7 @@ impl Splitter<'_> {
         let avals = self.func.avals(equation.outputs());
         let source = equation.source().clone();
         let outputs = self.unknown.equation(equation.op.clone(), inputs, avals, source);
-        self.in_unknown.set_all(equation.outputs(), outputs);
+        self.in_unknown.set_all(equation.outputs(), outputs.iter().copied());
     }
 
     fn emit_split(&mut self, equation: &Equation, split: SplitOp) {
@@ -312,7 +312,7 @@ impl Splitter<'_> {
         let avals = self.func.avals(&outputs);
         let source = equation.source().clone();
         let made = self.unknown.equation(split.unknown, inputs, avals, source);
-        self.in_unknown.set_all(&outputs, made);
+        self.in_unknown.set_all(&outputs, made.iter().copied());
     }
 
     /// The parameter of the unknown part for a value of the known one.
