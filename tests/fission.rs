@@ -109,23 +109,23 @@ fn slices_of_a_sum_are_sums_of_slices() {
         expect![[r#"
             func @f(%0 "w": f32[160,160], %1 "h": f32[80], %2 "xs": f32[5,160], %3 "b": f32[160]) -> (f32[80]) {
               %4: f32[5,160] = dot {lhs_contract=[1], rhs_contract=[0], lhs_batch=[], rhs_batch=[]} %2 %0
-              %5: f32[5,80] = slice {starts=[0, 0], limits=[5, 80], strides=[1, 1]} %4
-              %6: f32[5,80] = slice {starts=[0, 80], limits=[5, 160], strides=[1, 1]} %4
-              %7: f32[80] = slice {starts=[0], limits=[80], strides=[1]} %3
-              %8: f32[80] = slice {starts=[80], limits=[160], strides=[1]} %3
-              %9: f32[80] = scan {length=5, reverse=false, unroll=1, constants=2, carry=1, body=func @step(%0: f32[80], %1: f32[80], %2: f32[80], %3: f32[80], %4: f32[80]) -> (f32[80]) {
-                %5: f32[160] = concatenate {axis=0} %2 %2
-                %6: f32[80] = slice {starts=[0], limits=[80], strides=[1]} %5
+              %5: f32[80] = slice {starts=[0], limits=[80], strides=[1]} %3
+              %6: f32[80] = slice {starts=[80], limits=[160], strides=[1]} %3
+              %7: f32[80] = scan {length=5, reverse=false, unroll=1, constants=2, carry=1, body=func @step(%0: f32[80], %1: f32[80], %2: f32[80], %3: f32[160]) -> (f32[80]) {
+                %4: f32[160] = concatenate {axis=0} %2 %2
+                %5: f32[80] = slice {starts=[0], limits=[80], strides=[1]} %3
+                %6: f32[80] = slice {starts=[0], limits=[80], strides=[1]} %4
                 %7: f32[80] = mul %6 %0
-                %8: f32[80] = add %3 %7
-                %9: f32[80] = slice {starts=[80], limits=[160], strides=[1]} %5
-                %10: f32[80] = mul %9 %1
-                %11: f32[80] = add %4 %10
-                %12: f32[80] = tanh %8
-                %13: f32[80] = mul %12 %11
-                return %13
-              }} %7 %8 %1 %5 %6
-              return %9
+                %8: f32[80] = add %5 %7
+                %9: f32[80] = slice {starts=[80], limits=[160], strides=[1]} %3
+                %10: f32[80] = slice {starts=[80], limits=[160], strides=[1]} %4
+                %11: f32[80] = mul %10 %1
+                %12: f32[80] = add %9 %11
+                %13: f32[80] = tanh %8
+                %14: f32[80] = mul %13 %12
+                return %14
+              }} %5 %6 %1 %4
+              return %7
             }
         "#]],
     );

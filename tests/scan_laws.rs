@@ -558,3 +558,46 @@ fn a_fori_loop_is_the_loop_over_the_integers() {
         assert_eq!(jitted.item::<i32>().unwrap(), expected, "{first}..{end}, traced");
     }
 }
+
+/// The gates of a cell are parts of what an x has for a step. Each is read from the whole by itself:
+/// XLA:CPU would compute one element at a time with parts of the slice of the step.
+#[test]
+fn parts_of_a_slice_are_read_one_by_one() {
+    let xs = Tensor::new(&(0..7 * 12).collect::<Vec<i32>>(), [7, 2, 6]);
+    let start = Tensor::ones([2, 2], DType::I32);
+    let gates = |h: Tensor, x: Tensor| {
+        let parts = x.split(3, -1);
+        let next = h * &parts[0] + &parts[2];
+        (next.clone(), next - &parts[0])
+    };
+    // What uses the whole slice reads it beside its parts; every second element is taken of it.
+    let whole = |h: Tensor, x: Tensor| {
+        let scattered = x.slice(&[0, 1], &[2, 6], &[1, 4]);
+        (h + x.slice_in_dim(4.., 1) - scattered, x.sum([1]))
+    };
+    type Step = fn(Tensor, Tensor) -> (Tensor, Tensor);
+    for (name, step, reads) in [("gates", gates as Step, 2), ("whole", whole as Step, 2)] {
+        for (reverse, unroll) in [(false, 1), (true, 1), (true, 3), (false, 7)] {
+            let (start, case) = (start.clone(), format!("{name}, {reverse}, {unroll}"));
+            let scan = Scan::new().reverse(reverse).unroll(unroll);
+            let run = jit(|xs: Tensor| scan.clone().run(step, start.clone(), xs));
+            let hlo = run.lower(&xs).unwrap().hlo().unwrap();
+            let steps = if unroll == 3 { 4 } else { unroll };
+            assert_eq!(hlo.matches(" dynamic-slice(").count(), reads * steps, "{case}: {hlo}");
+
+            let (mut h, mut ys) = (start.clone(), Vec::new());
+            for i in if reverse { (0..7).rev().collect::<Vec<_>>() } else { (0..7).collect() } {
+                let y;
+                (h, y) = step(h, xs.index(i));
+                ys.push(y);
+            }
+            if reverse {
+                ys.reverse();
+            }
+            let (last, all) = run.call(&xs).unwrap();
+            let values = |tensor: &Tensor| tensor.to_vec::<i32>().unwrap();
+            assert_eq!(values(&last), values(&h), "{case}");
+            assert_eq!(values(&all), ys.iter().flat_map(values).collect::<Vec<_>>(), "{case}");
+        }
+    }
+}

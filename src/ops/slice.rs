@@ -34,6 +34,12 @@ impl Slice {
         slice
     }
 
+    /// Whether it takes all elements between its limits: a loop reads such a part of a stacked value
+    /// where it is, for which see `scan/reads.rs`.
+    pub fn is_dense(&self) -> bool {
+        self.strides.iter().all(|&stride| stride == 1)
+    }
+
     /// The slice of a value. What computes that element by element, up to some operations one after
     /// the other, is done to slices.
     pub fn of(&self, value: Value, at: &mut Simplifier) -> Value {

@@ -149,7 +149,7 @@ bool takes_turn(const float* panels) {
   return (turns.fetch_xor(turn, std::memory_order_relaxed) & turn) != 0;
 }
 
-void compute_on_threads(const XLA_FFI_CallFrame* frame, Product product) {
+void compute_on_threads(XLA_FFI_CallFrame* frame, Product product) {
   product.backwards = takes_turn(product.terms[0].panels);
   const int64_t worth = threads_for(product);
   const int64_t count = product.count;

@@ -30,10 +30,11 @@ class SharedParts {
         left_(parts),
         taken_(new std::atomic<bool>[parts]()) {}
 
-  void take(int64_t part) {
-    if (taken_[part].exchange(true)) return;
+  // Does a part if nobody has come to it. Returns whether it was the last one to be done.
+  bool take(int64_t part) {
+    if (taken_[part].exchange(true)) return false;
     work_(part);
-    left_.fetch_sub(1, std::memory_order_release);
+    return left_.fetch_sub(1, std::memory_order_acq_rel) == 1;
   }
 
   void finish() {
@@ -73,22 +74,81 @@ inline int64_t parts_of(const XLA_FFI_CallFrame* frame, int64_t worth) {
   return 1;
 }
 
-// Does the work for each part from 0 on. It is done when this returns.
-inline void run_in_parts(const XLA_FFI_CallFrame* frame, int64_t parts,
+// The rest of a program, which a thread of the pool goes on with when the parts are done.
+//
+// Who calls a program runs it, and the pool has a thread for each core beside it. The thread that
+// helps is woken at each step of a loop, and so may be another one, in the place of who waits for
+// it: in a third of all processes a step of 6.5 us took 9. In the pool there is one for each core.
+class Continuation {
+ public:
+  // That of the call, if its thread is none of the pool and no other program goes on there: a
+  // thread that has a program to run does nothing else, and others must not wait for that.
+  static std::shared_ptr<Continuation> of(XLA_FFI_CallFrame* frame) {
+    if (is_of_pool() || is_taken().exchange(true)) return nullptr;
+    XLA_FFI_Future_Create_Args args{};
+    args.struct_size = XLA_FFI_Future_Create_Args_STRUCT_SIZE;
+    XLA_FFI_Error* failed = frame->api->XLA_FFI_Future_Create(&args);
+    if (failed != nullptr) {
+      destroy(frame->api, failed);
+      is_taken() = false;
+      return nullptr;
+    }
+    frame->future = args.future;
+    return std::make_shared<Continuation>(frame->api, args.future);
+  }
+
+  Continuation(const XLA_FFI_Api* api, XLA_FFI_Future* future) : api_(api), future_(future) {}
+
+  // Returns when the program is done, or waits for something else.
+  void run() {
+    XLA_FFI_Future_SetAvailable_Args args{};
+    args.struct_size = XLA_FFI_Future_SetAvailable_Args_STRUCT_SIZE;
+    args.future = future_;
+    XLA_FFI_Error* failed = api_->XLA_FFI_Future_SetAvailable(&args);
+    if (failed != nullptr) destroy(api_, failed);
+    is_taken() = false;
+  }
+
+  // Whether this thread was seen in the pool.
+  static bool& is_of_pool() {
+    static thread_local bool is_of_pool = false;
+    return is_of_pool;
+  }
+
+ private:
+  static std::atomic<bool>& is_taken() {
+    static std::atomic<bool> is_taken{false};
+    return is_taken;
+  }
+
+  const XLA_FFI_Api* api_;
+  XLA_FFI_Future* future_;
+};
+
+// Does the work for each part from 0 on. It is done when this returns, or when the future of the
+// call is there.
+inline void run_in_parts(XLA_FFI_CallFrame* frame, int64_t parts,
                          std::function<void(int64_t)> work) {
   if (parts == 1) return work(0);
   struct Task {
     std::shared_ptr<SharedParts> shared;
+    std::shared_ptr<Continuation> rest;
     int64_t part;
+
+    void take() const {
+      if (shared->take(part) && rest != nullptr) rest->run();
+    }
 
     static void run(void* data) {
       std::unique_ptr<Task> task(static_cast<Task*>(data));
-      task->shared->take(task->part);
+      Continuation::is_of_pool() = true;
+      task->take();
     }
   };
   auto shared = std::make_shared<SharedParts>(std::move(work), parts);
-  for (int64_t part = 1; part < parts; ++part) {
-    auto task = std::make_unique<Task>(Task{shared, part});
+  const auto rest = Continuation::of(frame);
+  for (int64_t part = rest == nullptr ? 1 : 0; part < parts; ++part) {
+    auto task = std::make_unique<Task>(Task{shared, rest, part});
     XLA_FFI_ThreadPool_Schedule_Args args{};
     args.struct_size = XLA_FFI_ThreadPool_Schedule_Args_STRUCT_SIZE;
     args.ctx = frame->ctx;
@@ -99,9 +159,10 @@ inline void run_in_parts(const XLA_FFI_CallFrame* frame, int64_t parts,
       task.release();
     } else {
       destroy(frame->api, failed);
+      task->take();
     }
   }
-  shared->finish();
+  if (rest == nullptr) shared->finish();
 }
 
 }  // namespace onetrace

@@ -4,12 +4,15 @@ use xla::{XlaComputation, XlaOp};
 
 mod chunks;
 pub(crate) mod fission;
+mod part;
+mod reads;
 mod simplify;
 mod stacks;
 mod transform;
 pub(crate) mod unroll;
 
 use self::fission::Fission;
+use self::reads::{Read, Reading};
 use self::unroll::Unroll;
 use super::checkpoint::Checkpoint;
 use super::control::{
@@ -131,14 +134,15 @@ impl Operation for ScanOp {
         for y in &outputs[self.carry..] {
             state.push(zero(y)?);
         }
+        let reading = Reading::of(self);
         let unroll = self.unroll.steps();
         let iterations = if self.length <= unroll { 0 } else { self.length / unroll };
         if iterations > 0 {
-            state = self.lower_loop(cx, state, outputs, iterations)?;
+            state = self.lower_loop(cx, &reading, state, outputs, iterations)?;
         }
         for step in iterations * unroll..self.length {
             let step = self.counter(cx, step)?;
-            state = self.lower_step(cx, &state, &step)?;
+            state = self.lower_step(cx, &reading, &state, &step)?;
         }
         let carry = self.constants..self.constants + self.carry;
         Ok([&state[carry], &state[inputs.len()..]].concat())
@@ -229,6 +233,7 @@ impl ScanOp {
     fn lower_loop(
         &self,
         cx: &Lowering,
+        reading: &Reading,
         state: Vec<XlaOp>,
         outputs: &[Aval],
         iterations: usize,
@@ -242,7 +247,7 @@ impl ScanOp {
         let body = Lowering::tuple_computation(self.body.name(), &avals, |cx, state| {
             let (mut step, mut state) = (state[0].clone(), state[1..].to_vec());
             for _ in 0..self.unroll.steps() {
-                state = self.lower_step(cx, &state, &step)?;
+                state = self.lower_step(cx, reading, &state, &step)?;
                 step = step.add_(&self.counter(cx, 1)?)?;
             }
             state.insert(0, step);
@@ -261,26 +266,38 @@ impl ScanOp {
     }
 
     /// One step: the state is the constants, the carry, the xs and the ys.
-    fn lower_step(&self, cx: &Lowering, state: &[XlaOp], step: &XlaOp) -> Result<Vec<XlaOp>> {
-        let params = self.body.param_avals();
+    fn lower_step(
+        &self,
+        cx: &Lowering,
+        reading: &Reading,
+        state: &[XlaOp],
+        step: &XlaOp,
+    ) -> Result<Vec<XlaOp>> {
         let first_x = self.constants + self.carry;
-        let first_y = params.len();
+        let first_y = self.body.params().len();
         let index = if self.reverse {
             self.counter(cx, self.length - 1)?.sub_(step)?
         } else {
             step.clone()
         };
         let zero = self.counter(cx, 0)?;
-        let start = |rank: usize| -> Vec<&XlaOp> {
-            std::iter::once(&index).chain(std::iter::repeat_n(&zero, rank)).collect()
+        // Where something is among what there is for all steps.
+        let place = |starts: &[usize]| -> Result<Vec<XlaOp>> {
+            let start = |&start: &usize| match start {
+                0 => Ok(zero.clone()),
+                _ => self.counter(cx, start),
+            };
+            std::iter::once(Ok(index.clone())).chain(starts.iter().map(start)).collect()
         };
 
         let mut arguments = state[..first_x].to_vec();
-        for (x, aval) in state[first_x..first_y].iter().zip(&params[first_x..]) {
-            let slice = x.dynamic_slice(&start(aval.rank()), &dims(&stacked(aval, 1).shape))?;
-            arguments.push(slice.reshape(&dims(&aval.shape))?);
+        for Read { x, starts, shape } in &reading.reads {
+            let starts = place(starts)?;
+            let sizes = dims(&[&[1], &shape[..]].concat());
+            let slice = state[first_x + x].dynamic_slice(&starts, &sizes)?;
+            arguments.push(slice.reshape(&dims(shape))?);
         }
-        let results = cx.inline(&self.body, &arguments)?;
+        let results = cx.inline(&reading.body, &arguments)?;
 
         let (carry, ys) = results.split_at(self.carry);
         let mut next = state[..self.constants].to_vec();
@@ -289,7 +306,8 @@ impl ScanOp {
         let types = self.body.result_avals();
         for ((all, y), aval) in state[first_y..].iter().zip(ys).zip(&types[self.carry..]) {
             let slice = y.reshape(&dims(&stacked(aval, 1).shape))?;
-            next.push(all.dynamic_update_slice(&slice, &start(aval.rank()))?);
+            let starts = place(&vec![0; aval.rank()])?;
+            next.push(all.dynamic_update_slice(&slice, &starts)?);
         }
         Ok(next)
     }

@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Depends, Part, bytes_of_matrix, params};
+use super::{Depends, bytes_of_matrix, params};
 use crate::ir::{Equation, Func, Value};
 use crate::ops::Op;
 use crate::ops::constant::is_zero;
 use crate::ops::dot::Dot;
 use crate::ops::reduce::{Fold, Reduce};
 use crate::ops::scan::ScanOp;
+use crate::ops::scan::part::Part;
 use crate::transform::cut::{Node, cheapest};
 use crate::transform::simplify::Simplifier;
 

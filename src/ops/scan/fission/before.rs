@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use super::{Depends, Part, bytes_of_matrix, params};
+use super::{Depends, bytes_of_matrix, params};
 use crate::ir::{Equation, Func, Value};
 use crate::ops::Op;
 use crate::ops::scan::ScanOp;
+use crate::ops::scan::part::Part;
 use crate::transform::simplify::Simplifier;
 
 /// Operands of a product with at most so many rows at each step are thin: the product is bound by
@@ -47,7 +48,9 @@ impl ScanOp {
         let mut moved = vec![false; func.value_count()];
         for equation in func.equations() {
             let of_moved = equation.inputs().iter().any(|input| moved[input.index()]);
-            let moves = of_moved || is_worth_it(func, equation, &depends);
+            // The loop reads a part of what is made for a step where it is.
+            let is_part = matches!(&equation.op, Op::Slice(slice) if slice.is_dense());
+            let moves = (of_moved && !is_part) || is_worth_it(func, equation, &depends);
             if level(equation) == Some(Depends::Step) && moves && equation.regions().is_empty() {
                 equation.outputs().iter().for_each(|output| moved[output.index()] = true);
             }

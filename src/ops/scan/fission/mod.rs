@@ -20,7 +20,6 @@ mod sink;
 mod slices;
 mod work;
 
-use std::collections::BTreeSet;
 use std::fmt;
 
 use self::after::After;
@@ -31,11 +30,11 @@ use crate::aval::Aval;
 use crate::error::Result;
 use crate::ir::parse::Parser;
 use crate::ir::print::{Attribute, Printer};
-use crate::ir::{Equation, Func, FuncBuilder, Param, Value};
+use crate::ir::{Equation, Func, Value};
 use crate::ops::Op;
 use crate::transform::batch::batch;
+use crate::transform::build;
 use crate::transform::simplify::Simplifier;
-use crate::transform::{Env, build};
 
 /// How much of what a [`Scan`](crate::Scan) does at each step may leave the loop, to be computed
 /// for all steps at once: products of matrices with what comes of the `xs`, and sums of products
@@ -241,77 +240,6 @@ impl ScanOp {
         let all = vec![true; step.results().len()];
         let batched = batch(step, self.length, &varies, &all).ok()?;
         Some(at.inline(&batched.func, &inputs))
-    }
-}
-
-/// A body that is made of parts of another one.
-struct Part<'a> {
-    func: &'a Func,
-    builder: FuncBuilder,
-    env: Env<Value>,
-    params: Vec<Param>,
-}
-
-impl<'a> Part<'a> {
-    fn of(func: &'a Func) -> Part<'a> {
-        Part { func, builder: FuncBuilder::new(), env: Env::new(func), params: Vec::new() }
-    }
-
-    /// Makes values of the body parameters: its own under their names.
-    fn take(&mut self, values: impl IntoIterator<Item = Value>) {
-        for value in values {
-            let name = self.func.params().find(|(param, _)| *param == value);
-            let name = name.map_or("", |(_, name)| name);
-            let param = self.param(self.func.aval(value), name);
-            self.env.set(value, param);
-        }
-    }
-
-    /// A further parameter.
-    fn param(&mut self, aval: &Aval, name: &str) -> Value {
-        let param = self.builder.named_param(aval, name);
-        let value = param.value;
-        self.params.push(param);
-        value
-    }
-
-    /// Copies an equation, unless its outputs are there.
-    fn copy(&mut self, equation: &Equation) {
-        if equation.outputs().iter().any(|&output| self.env.find(output).is_none())
-            || equation.outputs().is_empty()
-        {
-            self.env.copy(self.func, equation, &mut self.builder);
-        }
-    }
-
-    /// Copies these equations, and those that they and these values need and that are not there.
-    fn copy_for<'b>(
-        &mut self,
-        values: &[Value],
-        equations: impl IntoIterator<Item = &'b Equation>,
-    ) {
-        let mut wanted: BTreeSet<Value> = values.iter().copied().collect();
-        let mut kept = Vec::new();
-        for equation in equations {
-            wanted.extend(equation.inputs());
-            kept.push(std::ptr::from_ref(equation));
-        }
-        let mut needed = Vec::new();
-        for equation in self.func.equations().iter().rev() {
-            let is_wanted = |output| wanted.contains(output) && self.env.find(*output).is_none();
-            if kept.contains(&std::ptr::from_ref(equation))
-                || equation.outputs().iter().any(is_wanted)
-            {
-                wanted.extend(equation.inputs());
-                needed.push(equation);
-            }
-        }
-        needed.into_iter().rev().for_each(|equation| self.copy(equation));
-    }
-
-    fn finish(self, results: &[Value]) -> Func {
-        let results = self.env.get_all(results);
-        self.builder.finish(self.func.name(), self.params, results)
     }
 }
 

@@ -3,11 +3,12 @@
 
 use std::collections::BTreeMap;
 
-use super::{Part, params};
+use super::params;
 use crate::ir::{Equation, Value};
 use crate::ops::Op;
 use crate::ops::broadcast::Broadcast;
 use crate::ops::scan::ScanOp;
+use crate::ops::scan::part::Part;
 use crate::transform::cut::{Node, cheapest};
 use crate::transform::simplify::Simplifier;
 
