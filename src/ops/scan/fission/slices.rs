@@ -1,9 +1,9 @@
-//! Slices of a sum are sums of slices where a part of the sum leaves the loop: the slices of that
-//! part leave it as well. The gates of an LSTM in Flax's form are such slices.
+//! Slices of a sum are sums of slices where a part of the sum leaves the loop: a step then
+//! [reads](mod@crate::ops::scan::reads) the slices of that part where they are. The gates of an LSTM
+//! in Flax's form are such slices.
 //!
-//! XLA:CPU gains by more than memory. What a fusion reads at several places becomes a function of
-//! its own, which reads the number of the step for each element anew: the gates were computed one
-//! element at a time.
+//! What a fusion reads at several places XLA:CPU makes a function, which reads the number of the
+//! step for each element anew: the gates were computed one element at a time.
 
 use super::before::Before;
 use crate::ir::{Equation, Value};
