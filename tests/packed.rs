@@ -415,13 +415,19 @@ fn gradients_are_those_of_xla(hidden: usize) {
     check_values("constants", known, &xs);
 }
 
+/// With one row, threads of XLA's pool go on with one of the programs.
 #[test]
 fn many_threads_can_run_the_same_program() {
-    let w = random::normal(&random::key(0), [256, 256], DType::F32) * 0.05;
+    many_threads_run_a_program(32, 256);
+    many_threads_run_a_program(1, 512);
+}
+
+fn many_threads_run_a_program(rows: usize, features: usize) {
+    let w = random::normal(&random::key(0), [features, features], DType::F32) * 0.05;
     let last = jit(move |h: Tensor| {
         Scan::new().length(50).run(|h: Tensor, ()| (h.matmul(&w).tanh(), ()), h, ()).0
     });
-    let h = Tensor::ones([32, 256], DType::F32);
+    let h = Tensor::ones([rows, features], DType::F32);
     let expected = last.call(&h).unwrap().to_vec::<f32>().unwrap();
     let last = Arc::new(last);
     std::thread::scope(|scope| {

@@ -154,9 +154,13 @@ void compute_on_threads(XLA_FFI_CallFrame* frame, Product product) {
   const int64_t worth = threads_for(product);
   const int64_t count = product.count;
   const int64_t parts = onetrace::parts_of(frame, std::min(worth, count));
-  onetrace::run_in_parts(frame, parts, [product = std::move(product), count, parts](int64_t part) {
+  // The steps of one row are the short ones.
+  const bool leaves = product.rows == 1 && parts > 1;
+  const auto rest = leaves ? onetrace::Continuation::of(frame) : nullptr;
+  auto work = [product = std::move(product), count, parts](int64_t part) {
     compute(product, count * part / parts, count * (part + 1) / parts);
-  });
+  };
+  onetrace::run_in_parts(frame, parts, std::move(work), rest);
 }
 
 // Takes the product out of a call. Returns whether it is one: all operands have the same rows, and

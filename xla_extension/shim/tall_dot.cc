@@ -162,7 +162,7 @@ void compute(const Product& product, const Range& range) {
   (has_avx512 ? compute_avx512 : compute_avx2)(product, range);
 }
 
-void compute_on_threads(XLA_FFI_CallFrame* frame, Product product) {
+void compute_on_threads(const XLA_FFI_CallFrame* frame, Product product) {
   const int64_t panels = static_cast<int64_t>(product.panels.size());
   const int64_t blocks = (product.rows + kRows - 1) / kRows;
   const int64_t worth =
