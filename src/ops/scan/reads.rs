@@ -31,34 +31,36 @@ impl Reading {
         let func = &op.body;
         let first_x = op.constants + op.carry;
         let xs: Vec<Value> = func.params().skip(first_x).map(|(value, _)| value).collect();
-        let part_of = |equation: &Equation| match &equation.op {
+        let part = |equation: &Equation| match &equation.op {
             Op::Slice(slice) if slice.is_dense() => {
                 let x = xs.iter().position(|x| *x == equation.inputs()[0])?;
-                Some((x, slice.starts.clone()))
+                Some((x, equation.outputs()[0], slice.starts.clone()))
             }
             _ => None,
         };
-        let mut body = Part::of(func);
-        body.take(func.params().take(first_x).map(|(value, _)| value));
-        let mut reads = Vec::new();
-        let others = func.equations().iter().filter(|equation| part_of(equation).is_none());
-        let whole: Vec<Value> =
-            others.clone().flat_map(|e| e.inputs()).chain(func.results()).copied().collect();
-        for (i, &x) in xs.iter().enumerate() {
-            if whole.contains(&x) {
-                body.take([x]);
-                let shape = func.aval(x).shape.clone();
-                reads.push(Read { x: i, starts: vec![0; shape.len()], shape });
-            }
-        }
-        for equation in func.equations() {
-            if let Some((x, starts)) = part_of(equation) {
-                body.take(equation.outputs().iter().copied());
-                let shape = func.aval(equation.outputs()[0]).shape.clone();
-                reads.push(Read { x, starts, shape });
-            }
-        }
-        others.for_each(|equation| body.copy(equation));
-        Reading { body: body.finish(func.results()), reads }
+        let parts: Vec<_> = func.equations().iter().filter_map(part).collect();
+
+        // An x is read whole if it is used otherwise as well.
+        let mut uses = func.uses();
+        parts.iter().for_each(|&(x, ..)| uses[xs[x].index()] -= 1);
+        let whole = xs.iter().enumerate().filter(|(_, x)| parts.is_empty() || uses[x.index()] > 0);
+        let whole = whole.map(|(i, &x)| (i, x, vec![0; func.aval(x).rank()]));
+        let read: Vec<_> = whole.chain(parts.iter().cloned()).collect();
+        // Most bodies stay as they are.
+        let body = if parts.is_empty() {
+            func.clone()
+        } else {
+            let mut body = Part::of(func);
+            body.take(func.params().take(first_x).map(|(value, _)| value));
+            body.take(read.iter().map(|&(_, value, _)| value));
+            func.equations().iter().for_each(|equation| body.copy(equation));
+            body.finish(func.results())
+        };
+        let reads = read.into_iter().map(|(x, value, starts)| Read {
+            x,
+            starts,
+            shape: func.aval(value).shape.clone(),
+        });
+        Reading { body, reads: reads.collect() }
     }
 }
