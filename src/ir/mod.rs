@@ -271,8 +271,11 @@ pub(crate) struct FuncBuilder {
 }
 
 impl FuncBuilder {
+    /// There is room for a step of a cell. What grows from a few elements on is more than copied:
+    /// glibc looks for the larger block in the arena of the smaller one, which a thread of XLA's
+    /// compiler may have made and others have freed, and joins first whatever is free there.
     pub fn new() -> FuncBuilder {
-        FuncBuilder { values: Vec::new(), equations: Vec::new() }
+        FuncBuilder { values: Vec::with_capacity(64), equations: Vec::with_capacity(32) }
     }
 
     pub fn aval(&self, value: Value) -> &Aval {

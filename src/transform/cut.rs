@@ -25,7 +25,8 @@ pub(crate) enum Node {
 /// of several such sets the one nearest to what is wanted.
 pub(crate) fn cheapest(wanted: &[Value], node: impl Fn(Value) -> Node) -> BTreeSet<Value> {
     const ALWAYS: u64 = u64::MAX / 1024;
-    let mut graph: DiGraph<Option<Value>, u64> = DiGraph::new();
+    // Room from the start, as in `FuncBuilder::new`.
+    let mut graph: DiGraph<Option<Value>, u64> = DiGraph::with_capacity(64, 128);
     let (source, sink) = (graph.add_node(None), graph.add_node(None));
     // Each value is an edge, from what makes it to those that use it.
     let mut edges: HashMap<Value, (NodeIndex, NodeIndex)> = HashMap::new();

@@ -41,7 +41,7 @@ pub(crate) fn prune(func: &Func, used: &[bool], keep: &[bool], effects: Effects)
     };
     let results = flagged(func.results(), used);
     mark(&mut live, &results);
-    let mut kept = Vec::new();
+    let mut kept = Vec::with_capacity(func.equations().len());
     for equation in func.equations().iter().rev() {
         let used: Vec<bool> = equation.outputs().iter().map(|v| live[v.index()]).collect();
         let runs = effects == Effects::Keep && equation.op.rules().has_effect();
