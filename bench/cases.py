@@ -70,7 +70,7 @@ def default():
               for batch, size in itertools.product(BATCHES, SIZES[::2])]
     cases += [at(kind, cell, *where)
               for kind, cell, where in itertools.product(KINDS, ["lstm", "simple"], some)]
-    for kind, where in itertools.product(kinds, some):
+    for kind, where in itertools.product(KINDS, some):
         cases.append(at(kind, "gru", *where, layers=2))
         cases.append(at(kind, "gru", *where, dtype="bf16"))
     return cases + bounds() + scaling()

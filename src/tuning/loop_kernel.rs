@@ -45,6 +45,11 @@ pub(super) enum Loops {
     /// One function for each loop.
     #[serde(rename = "functions")]
     Functions,
+    /// Tasks for loops that XLA finds small too. In half precision each of them rounds what it
+    /// computes, and one function leaves that out between operations: the same steps would give
+    /// something else in a small loop than in a large one, or one by one.
+    #[serde(rename = "tasks alone")]
+    TasksAlone,
 }
 
 impl Loops {
@@ -57,6 +62,9 @@ impl Loops {
 
     /// The same on a CPU; none where there is no loop, or one that cannot be such a function.
     fn of(steps: &[Step]) -> Option<Loops> {
+        if steps.iter().any(|step| step.is_half) {
+            return Some(Loops::TasksAlone);
+        }
         let can_be =
             |step: &Step| step.is_plain && step.multiplications <= TOO_MANY_MULTIPLICATIONS;
         let is_small = |step: &Step| {
@@ -72,17 +80,20 @@ impl Loops {
     /// How many steps an iteration makes where that is left open.
     pub fn unroll(self) -> usize {
         match self {
-            Loops::Tasks => 1,
+            Loops::Tasks | Loops::TasksAlone => 1,
             Loops::Functions => STEPS_OF_FUNCTION,
         }
     }
 
     pub fn options(self) -> XlaOptions {
+        let small_bytes =
+            |bytes: i64| XlaOptions::new().flag(OPTION.0, format!("{}={bytes}", OPTION.1));
         match self {
             Loops::Tasks => XlaOptions::new(),
-            Loops::Functions => XlaOptions::new()
-                .flag(OPTION.0, format!("{}={}", OPTION.1, i64::MAX))
-                .flag(OPTION.0, format!("{}={}", ROWS.0, ROWS.1)),
+            Loops::TasksAlone => small_bytes(0),
+            Loops::Functions => {
+                small_bytes(i64::MAX).flag(OPTION.0, format!("{}={}", ROWS.0, ROWS.1))
+            }
         }
     }
 
@@ -92,10 +103,12 @@ impl Loops {
         options.pairs().iter().any(|(name, value)| name == OPTION.0 && is_ours(value))
     }
 
+    /// The other one, or itself if there is none.
     pub fn other(self) -> Loops {
         match self {
             Loops::Tasks => Loops::Functions,
             Loops::Functions => Loops::Tasks,
+            Loops::TasksAlone => Loops::TasksAlone,
         }
     }
 }
@@ -105,6 +118,7 @@ impl fmt::Display for Loops {
         f.write_str(match self {
             Loops::Tasks => "loops of tasks",
             Loops::Functions => "each loop one function",
+            Loops::TasksAlone => "loops of tasks alone",
         })
     }
 }
@@ -164,5 +178,13 @@ mod tests {
         assert_eq!(with(&|h| cond(h.sum(..).gt(0), |h| h, |h: Tensor| -h, h.clone())), None);
         assert_eq!(with(&|h| fori_loop(0, 3, |_, h: Tensor| h.sin(), h)), None);
         assert_eq!(loops(|x: Tensor| x.tanh(), x), None);
+    }
+
+    #[test]
+    fn loops_in_half_precision_are_tasks_alone() {
+        let step =
+            |h: Tensor, x: Tensor| ((h.astype(DType::BF16) * 0.5).astype(DType::F32) + x, ());
+        let run = |xs: Tensor| scan(step, Tensor::zeros([4], DType::F32), xs).0;
+        assert_eq!(loops(run, Tensor::zeros([9, 4], DType::F32)), Some(Loops::TasksAlone));
     }
 }

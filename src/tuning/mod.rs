@@ -32,7 +32,7 @@ use crate::transform::simplify::Cpu;
 /// |---|---|
 /// | `fission`, `no fission` | whether anything [leaves the loops](crate::Fission) |
 /// | `products with packed matrices`, `products of XLA` | whether products in a loop with a matrix that is the same at every step, and products over all steps, are computed by kernels of this library, which the program calls, or by the code of XLA |
-/// | `each loop one function`, `loops of tasks` | what XLA:CPU makes of loops: tasks can use several threads, and cost 0.1 to 0.3 µs each; a function makes four steps in an iteration, if [that is left open](crate::Unroll) |
+/// | `each loop one function`, `loops of tasks` | what XLA:CPU makes of loops: tasks can use several threads, and cost 0.1 to 0.3 µs each; a function makes four steps in an iteration, if [that is left open](crate::Unroll). `loops of tasks alone` where a step computes in half precision: a function would not round between operations |
 /// | `vectors of 256 bits`, `vectors of 512 bits` | what XLA:CPU computes with on processors with AVX-512 |
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

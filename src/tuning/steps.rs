@@ -13,9 +13,10 @@ pub(super) struct Step {
     pub vectors_only: bool,
     /// The elements of the largest value that is computed.
     pub largest_value: usize,
-    /// Whether all operations are [plain](crate::ops::Operation::is_plain), and none is in half
-    /// precision, where one function rounds otherwise than several tasks.
+    /// Whether all operations are [plain](crate::ops::Operation::is_plain).
     pub is_plain: bool,
+    /// Whether any value that is computed is in half precision.
+    pub is_half: bool,
 }
 
 impl Step {
@@ -28,19 +29,24 @@ impl Step {
 
     /// What a function does as if it were a step; `loops` gets the steps of the loops in it.
     fn of(func: &Func, loops: &mut Vec<Step>) -> Step {
-        let mut step =
-            Step { multiplications: 0, vectors_only: true, largest_value: 0, is_plain: true };
+        let mut step = Step {
+            multiplications: 0,
+            vectors_only: true,
+            largest_value: 0,
+            is_plain: true,
+            is_half: false,
+        };
         for equation in func.equations() {
             let op = equation.op.rules();
             let inputs: Vec<&Aval> = equation.inputs().iter().map(|&v| func.aval(v)).collect();
             let own = op.multiplications(&inputs);
             let outputs = equation.outputs().iter().map(|&v| func.aval(v));
-            let is_half = outputs.clone().any(|aval| aval.dtype.is_half());
             step.add(Step {
                 multiplications: own,
                 vectors_only: own == 0 || inputs.iter().any(|aval| aval.size() == own),
-                largest_value: outputs.map(Aval::size).max().unwrap_or(0),
-                is_plain: op.is_plain() && !is_half,
+                largest_value: outputs.clone().map(Aval::size).max().unwrap_or(0),
+                is_plain: op.is_plain(),
+                is_half: outputs.clone().any(|aval| aval.dtype.is_half()),
             });
             for region in op.regions() {
                 let inner = Step::of(region, loops);
@@ -59,6 +65,7 @@ impl Step {
         self.vectors_only &= other.vectors_only;
         self.largest_value = self.largest_value.max(other.largest_value);
         self.is_plain &= other.is_plain;
+        self.is_half |= other.is_half;
     }
 }
 

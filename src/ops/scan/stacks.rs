@@ -9,17 +9,15 @@ use crate::transform::simplify::Simplifier;
 impl ScanOp {
     /// The outputs of the scan, which stacks in single precision what is `bf16`. XLA:CPU has no
     /// update of an array of that type: it converts *all* of it to single precision and back at
-    /// each step, so that a loop takes time in proportion to the square of its length. What is also
-    /// carried on is left as it is: XLA would round it elsewhere, and not as JAX does.
+    /// each step, so that a loop takes time in proportion to the square of its length.
     pub(super) fn stacking_in_single_precision(
         self,
         inputs: &[Value],
         at: &mut Simplifier,
     ) -> Vec<Value> {
-        let (carried, _) = self.body.results().split_at(self.carry);
         let is_converted = |(i, value): (usize, &Value)| {
             let is_bf16 = self.body.aval(*value).dtype == DType::BF16;
-            i >= self.carry && is_bf16 && !carried.contains(value)
+            i >= self.carry && is_bf16
         };
         let is_converted: Vec<bool> =
             self.body.results().iter().enumerate().map(is_converted).collect();
