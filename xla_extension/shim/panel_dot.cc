@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -156,7 +157,7 @@ void compute_on_threads(XLA_FFI_CallFrame* frame, Product product) {
   const int64_t parts = onetrace::parts_of(frame, std::min(worth, count));
   // The steps of one row are the short ones.
   const bool leaves = product.rows == 1 && parts > 1;
-  const auto rest = leaves ? onetrace::Continuation::of(frame) : nullptr;
+  const auto rest = leaves ? onetrace::Continuation::of(frame) : std::nullopt;
   auto work = [product = std::move(product), count, parts](int64_t part) {
     compute(product, count * part / parts, count * (part + 1) / parts);
   };

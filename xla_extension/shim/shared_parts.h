@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <thread>
 #include <utility>
 
@@ -84,43 +85,37 @@ class Continuation {
  public:
   // That of the call, if its thread is none of the pool and no other program goes on there: a
   // thread that has a program to run does nothing else, and others must not wait for that.
-  static std::shared_ptr<Continuation> of(XLA_FFI_CallFrame* frame) {
-    if (is_of_pool() || is_taken().exchange(true)) return nullptr;
+  static std::optional<Continuation> of(XLA_FFI_CallFrame* frame) {
+    if (is_of_pool || is_taken_.exchange(true)) return std::nullopt;
     XLA_FFI_Future_Create_Args args{};
     args.struct_size = XLA_FFI_Future_Create_Args_STRUCT_SIZE;
     XLA_FFI_Error* failed = frame->api->XLA_FFI_Future_Create(&args);
     if (failed != nullptr) {
       destroy(frame->api, failed);
-      is_taken() = false;
-      return nullptr;
+      is_taken_ = false;
+      return std::nullopt;
     }
     frame->future = args.future;
-    return std::make_shared<Continuation>(frame->api, args.future);
+    return Continuation(frame->api, args.future);
   }
 
-  Continuation(const XLA_FFI_Api* api, XLA_FFI_Future* future) : api_(api), future_(future) {}
-
   // Returns when the program is done, or waits for something else.
-  void run() {
+  void run() const {
     XLA_FFI_Future_SetAvailable_Args args{};
     args.struct_size = XLA_FFI_Future_SetAvailable_Args_STRUCT_SIZE;
     args.future = future_;
     XLA_FFI_Error* failed = api_->XLA_FFI_Future_SetAvailable(&args);
     if (failed != nullptr) destroy(api_, failed);
-    is_taken() = false;
+    is_taken_ = false;
   }
 
   // Whether this thread was seen in the pool.
-  static bool& is_of_pool() {
-    static thread_local bool is_of_pool = false;
-    return is_of_pool;
-  }
+  inline static thread_local bool is_of_pool = false;
 
  private:
-  static std::atomic<bool>& is_taken() {
-    static std::atomic<bool> is_taken{false};
-    return is_taken;
-  }
+  Continuation(const XLA_FFI_Api* api, XLA_FFI_Future* future) : api_(api), future_(future) {}
+
+  inline static std::atomic<bool> is_taken_{false};
 
   const XLA_FFI_Api* api_;
   XLA_FFI_Future* future_;
@@ -130,25 +125,25 @@ class Continuation {
 // program, when that begins.
 inline void run_in_parts(const XLA_FFI_CallFrame* frame, int64_t parts,
                          std::function<void(int64_t)> work,
-                         const std::shared_ptr<Continuation>& rest = nullptr) {
+                         std::optional<Continuation> rest = std::nullopt) {
   if (parts == 1) return work(0);
   struct Task {
     std::shared_ptr<SharedParts> shared;
-    std::shared_ptr<Continuation> rest;
+    std::optional<Continuation> rest;
     int64_t part;
 
     void take() const {
-      if (shared->take(part) && rest != nullptr) rest->run();
+      if (shared->take(part) && rest) rest->run();
     }
 
     static void run(void* data) {
       std::unique_ptr<Task> task(static_cast<Task*>(data));
-      Continuation::is_of_pool() = true;
+      Continuation::is_of_pool = true;
       task->take();
     }
   };
   auto shared = std::make_shared<SharedParts>(std::move(work), parts);
-  for (int64_t part = rest == nullptr ? 1 : 0; part < parts; ++part) {
+  for (int64_t part = rest ? 0 : 1; part < parts; ++part) {
     auto task = std::make_unique<Task>(Task{shared, rest, part});
     XLA_FFI_ThreadPool_Schedule_Args args{};
     args.struct_size = XLA_FFI_ThreadPool_Schedule_Args_STRUCT_SIZE;
@@ -163,7 +158,7 @@ inline void run_in_parts(const XLA_FFI_CallFrame* frame, int64_t parts,
       task->take();
     }
   }
-  if (rest == nullptr) shared->finish();
+  if (!rest) shared->finish();
 }
 
 }  // namespace onetrace
