@@ -34,7 +34,7 @@ ONNX_MEAN, RUST_LEAST, BOUND_MOST, BOUND_FROM = 1.2, 5.0, 1.5, 256
 TEXT = """\
 # Results of the grid
 
-Medians of one run of `{command}`. All contestants computed each case from the same inputs and
+Medians, each case in one run of `{command}`. All contestants computed it from the same inputs and
 parameters, their results were compared, and then they ran in turns. A ratio is the time of the other
 one over that of onetrace: above 1×, onetrace is faster. Times are microseconds of a step: a call
 divided by T. [README.md](README.md) says what is timed and how.
