@@ -53,14 +53,15 @@ pub(super) enum Loops {
 }
 
 impl Loops {
-    /// What is best for a program with loops of these steps, by what was measured; none where there
-    /// is no choice or it is the user's.
+    /// What is best for a program with loops of these steps, by what was measured, or right; none
+    /// where nothing is to be said or the user says it.
     pub fn by_model(steps: &[Step], device: &Device) -> Option<Loops> {
         let is_ours = device.platform() == "cpu" && !XlaOptions::is_set_for_process(OPTION.0);
         is_ours.then(|| Loops::of(steps)).flatten()
     }
 
-    /// The same on a CPU; none where there is no loop, or one that cannot be such a function.
+    /// The same on a CPU; none where there is no loop, or one that cannot be a function and is left
+    /// to XLA.
     fn of(steps: &[Step]) -> Option<Loops> {
         if steps.iter().any(|step| step.is_half) {
             return Some(Loops::TasksAlone);
